@@ -1,0 +1,1 @@
+"""Astronomical images: deconvolution, FITS, PSFs."""

@@ -1,0 +1,1 @@
+"""Large Poisson systems A x = b, certified by the true residual."""
