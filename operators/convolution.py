@@ -1,0 +1,153 @@
+"""Convolution with a kernel by real FFTs, and binning of fine pixels into native ones."""
+
+import numpy as np
+import scipy.fft
+
+from deconjugate.operators.base import LinearOperator
+
+
+def psf_to_otf(psf, shape, *, workers=-1):
+    """The transfer function of a kernel: its real FFT on a grid of ``shape``, kernel centre at the origin.
+
+    .. math:: \\hat p(\\nu) = \\sum_i p_i \\, e^{-2 \\pi i \\, \\nu \\cdot (i - c)}, \\qquad c = n // 2
+
+    The centre of the kernel is its pixel ``n // 2`` on every axis, for odd and even n alike. This is the only place
+    in the package where that convention is applied.
+
+    Parameters
+    ----------
+    psf : array, any number of axes
+        Kernel; at most as large as ``shape`` on each axis.
+    shape : tuple of int
+        The periodic grid on which the transform is taken.
+    workers : int
+        Threads of scipy.fft; -1 takes all processors.
+
+    Returns
+    -------
+    complex array
+        As scipy.fft.rfftn lays it out: the last axis holds ``shape[-1] // 2 + 1`` frequencies. Float32 gives complex64.
+
+    Raises
+    ------
+    ValueError
+        The kernel has another number of axes than ``shape``, or is larger.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.operators import psf_to_otf
+    >>> np.allclose(psf_to_otf(np.array([0.0, 1.0, 0.0]), (7,)), 1.0)
+    True
+    """
+    psf = np.asarray(psf)
+    if psf.ndim != len(shape):
+        raise ValueError(f"the kernel has {psf.ndim} axes, the grid {len(shape)}: give a kernel of shape like {shape}")
+    if any(k > n for k, n in zip(psf.shape, shape)):
+        raise ValueError(f"the kernel of shape {psf.shape} is larger than the grid {tuple(shape)}; crop the kernel")
+    padded = np.zeros(shape, np.float32 if psf.dtype == np.float32 else np.float64)
+    padded[tuple(slice(k) for k in psf.shape)] = psf
+    padded = np.roll(padded, [-(k // 2) for k in psf.shape], axis=tuple(range(psf.ndim)))
+    return scipy.fft.rfftn(padded, workers=workers)
+
+
+class Convolution(LinearOperator):
+    """Convolution with a kernel, (A x)_i = sum_j k_(c + j) x_(i - j), output of the shape of the input.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of x and of A x, any number of axes.
+    kernel : array with as many axes as ``shape``
+        Its centre c is its pixel ``n // 2`` on each axis; see :func:`psf_to_otf`.
+    boundary : "zero" or "periodic"
+        "zero": x is zero outside; the FFT is padded so that nothing wraps. "periodic": the grid closes on itself.
+    workers : int
+        Threads of scipy.fft; -1 takes all processors.
+
+    Raises
+    ------
+    ValueError
+        Unknown boundary; a kernel that holds NaN or infinity; with "periodic", a kernel larger than the grid.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.operators import Convolution
+    >>> Convolution((5,), np.array([1.0, 2.0, 3.0])).apply(np.array([0.0, 0.0, 1.0, 0.0, 0.0])).round(12).tolist()
+    [0.0, 1.0, 2.0, 3.0, 0.0]
+    """
+
+    def __init__(self, shape, kernel, *, boundary="zero", workers=-1):
+        shape = tuple(int(n) for n in shape)
+        kernel = np.asarray(kernel, dtype=np.float64)
+        if boundary not in ("zero", "periodic"):
+            raise ValueError(f'boundary is {boundary!r}; it must be "zero" or "periodic"')
+        if not np.isfinite(kernel).all():
+            raise ValueError(f"the kernel holds {np.count_nonzero(~np.isfinite(kernel))} values that are not finite")
+        super().__init__(shape, shape)
+        self.boundary, self.workers = boundary, workers
+        if boundary == "periodic" or kernel.ndim != len(shape):
+            self.fft_shape = shape
+        else:
+            self.fft_shape = tuple(scipy.fft.next_fast_len(n + k - 1, real=True) for n, k in zip(shape, kernel.shape))
+        self.otf = psf_to_otf(kernel, self.fft_shape, workers=workers)
+        self._otf_single = self.otf.astype(np.complex64)
+        self._axes = tuple(range(1, len(shape) + 1))
+        self._inside = (slice(None), *(slice(n) for n in shape))
+
+    def _filter(self, x, conjugate):
+        otf = self._otf_single if x.dtype == np.float32 else self.otf
+        spectrum = scipy.fft.rfftn(x, self.fft_shape, axes=self._axes, workers=self.workers)
+        spectrum *= otf.conj() if conjugate else otf
+        full = scipy.fft.irfftn(spectrum, self.fft_shape, axes=self._axes, workers=self.workers, overwrite_x=True)
+        return full[self._inside]
+
+    def _forward(self, x):
+        return self._filter(x, conjugate=False)
+
+    def _backward(self, y):
+        return self._filter(y, conjugate=True)
+
+
+class Binning(LinearOperator):
+    """Sum of ``factor`` fine pixels along every axis into one native pixel: counts are conserved.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the fine grid, a multiple of ``factor`` on each axis.
+    factor : int, >= 1
+        Fine pixels to a native one, along each axis.
+
+    Raises
+    ------
+    ValueError
+        ``factor`` is not a positive integer, or does not divide ``shape``.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.operators import Binning
+    >>> Binning((2, 4), 2).apply(np.ones((2, 4))).tolist()
+    [[4.0, 4.0]]
+    """
+
+    def __init__(self, shape, factor):
+        if factor != int(factor) or factor < 1:
+            raise ValueError(f"factor is {factor}; it must be a positive integer")
+        if any(n % factor for n in shape):
+            raise ValueError(f"the fine grid {tuple(shape)} is not a multiple of factor {factor} on every axis")
+        self.factor = int(factor)
+        super().__init__(shape, tuple(n // self.factor for n in shape))
+
+    def _forward(self, x):
+        for axis in range(1, x.ndim):
+            blocks = [x[(slice(None),) * axis + (slice(i, None, self.factor),)] for i in range(self.factor)]
+            x = sum(blocks[1:], start=blocks[0])
+        return x
+
+    def _backward(self, y):
+        for axis in range(1, y.ndim):
+            y = np.repeat(y, self.factor, axis=axis)
+        return y
