@@ -3,6 +3,22 @@
 from deconjugate.operators.base import LinearOperator
 from deconjugate.operators.checks import dot_test, operator_norm
 from deconjugate.operators.convolution import Binning, Convolution, psf_to_otf
+from deconjugate.operators.dictionaries import Dictionary, dictionary
+from deconjugate.operators.poisson import Cell, PoissonOperator
 from deconjugate.operators.starlet import Starlet
+from deconjugate.operators.wavelet import OrthogonalWavelet, StationaryWavelet, estimate_noise
 
-__all__ = ["Binning", "Convolution", "LinearOperator", "Starlet", "dot_test", "operator_norm", "psf_to_otf"]
+__all__ = [
+    "Binning",
+    "Convolution",
+    "Dictionary",
+    "LinearOperator",
+    "OrthogonalWavelet",
+    "Starlet",
+    "StationaryWavelet",
+    "dictionary",
+    "dot_test",
+    "estimate_noise",
+    "operator_norm",
+    "psf_to_otf",
+]

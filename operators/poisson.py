@@ -1,0 +1,351 @@
+"""The Poisson operator on a regular grid with walls, given values and a variable coefficient."""
+
+from enum import IntEnum
+from functools import cached_property
+
+import numpy as np
+
+from deconjugate.operators import _poisson_numba as kernels
+from deconjugate.operators.base import LinearOperator
+
+_SIDES = {"neumann": kernels.NEUMANN, "dirichlet": kernels.DIRICHLET, "periodic": kernels.PERIODIC}
+
+
+class Cell(IntEnum):
+    """Kinds of cell."""
+
+    WALL = 0
+    INTERIOR = 1
+    DIRICHLET = 2
+
+
+class PoissonOperator(LinearOperator):
+    """-div(beta grad u) on cell centres, by the second-order 5- or 7-point finite-volume stencil.
+
+    .. math:: (A u)_i = \\sum_{faces f = (i, j)} beta_f (u_i - u_j) / h_{axis(f)}^2
+
+    Symmetric positive (semi)definite. Vectors are arrays of the grid's shape, zero outside the unknowns.
+
+    Parameters
+    ----------
+    cells : array of :class:`Cell`, 2-D or 3-D
+        INTERIOR (1) is an unknown, WALL (0) lets no flux through its faces, DIRICHLET (2) has a given value
+        at its centre, one spacing from its neighbour's. A bool array means INTERIOR where True, else WALL.
+    spacing : float or one per axis, > 0
+        Distance of neighbouring cell centres, in the unit of length.
+    coefficient : None, float, array of the grid's shape, or one face array per axis, > 0
+        beta. On cells, a face takes the harmonic mean of its two cells; face arrays have n + 1 entries along
+        their axis and are taken as they are.
+    boundary : str, one per axis, or a pair (low, high) per axis
+        "neumann" (the outer face is closed), "dirichlet" (a ghost cell centre one spacing outside has a given
+        value) or "periodic" (both sides of an axis).
+
+    Attributes
+    ----------
+    cells, spacing, boundary, coefficient
+        As given, in full: uint8 array, tuple, tuple of pairs, and None, float, array or tuple of arrays.
+    grid_shape : tuple
+    unknowns : bool array
+    components : int array
+        Label of the connected component of each unknown, from 1; zero elsewhere.
+    null_space : tuple of int
+        Labels of the components that touch no given value: A u = 0 for u constant on one of them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The argument is named, with what was found and the remedy.
+
+    Source: the marker-and-cell discretisation of Harlow and Welch, Physics of Fluids 8, 2182 (1965).
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.operators import PoissonOperator
+    >>> A = PoissonOperator(np.ones((4, 5), bool), boundary="dirichlet")
+    >>> A.apply(np.ones((4, 5)))[0]
+    array([2., 1., 1., 1., 2.])
+    """
+
+    def __init__(self, cells, *, spacing=1.0, coefficient=None, boundary="neumann"):
+        self.cells = _check_cells(cells)
+        self.grid_shape = self.cells.shape
+        super().__init__(self.grid_shape, self.grid_shape)
+        ndim = self.cells.ndim
+        self.spacing = _check_spacing(spacing, ndim)
+        self.boundary = _check_boundary(boundary, ndim)
+        self._sides = np.array(
+            [[_SIDES[low], _SIDES[high]] for low, high in _pad_axis(self.boundary, ("neumann",) * 2)]
+        )
+        self._periodic = tuple(bool(low == kernels.PERIODIC) for low, _ in self._sides)
+        rows = self._shape3[0] * self._shape3[1]
+        self._code = kernels.face_code(self.cells.reshape(self._shape3), self._sides, kernels.chunk_count(rows))
+        weights = np.array([1.0 / h**2 for h in _pad_axis(self.spacing, 1.0)])
+        self.coefficient, scale, faces = _check_coefficient(coefficient, self.grid_shape, self.boundary)
+        self._weights = weights * scale
+        self._faces = None
+        if faces is not None:
+            self._set_faces([face * w for face, w in zip(_pad_axis(faces, None), weights) if face is not None])
+
+    @property
+    def _shape3(self):
+        """The grid as the kernels see it: a 2-D grid gets an axis of one cell in the middle."""
+        return tuple(_pad_axis(self.grid_shape, 1))
+
+    def _set_faces(self, faces):
+        n0, n1, n2 = self._shape3
+        if len(faces) == 2:
+            faces = [faces[0], np.zeros((n0, 2, n2)), faces[1]]
+        shapes = (n0 + 1, n1, n2), (n0, n1 + 1, n2), (n0, n1, n2 + 1)
+        self._faces = tuple(np.array(f, dtype=np.float64).reshape(shape) for f, shape in zip(faces, shapes))
+        kernels.close_faces(self._code, self._sides, *self._faces)
+        self._code = kernels.code_of_faces(self._code, self._sides, *self._faces)
+
+    @property
+    def unknowns(self):
+        return self.cells == Cell.INTERIOR
+
+    @cached_property
+    def _runs(self):
+        return kernels.runs_of_components(self._code, self._periodic)
+
+    @cached_property
+    def components(self):
+        first, start, stop, label, _ = self._runs
+        out = np.zeros(self._shape3, np.int32)
+        kernels.paint(first, start, stop, label, out.reshape(-1, self._shape3[2]))
+        return out.reshape(self.grid_shape)
+
+    @property
+    def null_space(self):
+        held = self._runs[-1]
+        return tuple(int(label) for label in np.flatnonzero(~held) + 1)
+
+    @property
+    def n_components(self):
+        """How many connected components the unknowns form."""
+        return self._runs[-1].size
+
+    def _forward(self, u):
+        out = np.empty_like(u)
+        weights = self._weights.astype(u.dtype)
+        rows = kernels.chunk_count(self._shape3[0] * self._shape3[1])
+        faces = self._faces and tuple(face.astype(u.dtype, copy=False) for face in self._faces)
+        for source, target in zip(u, out):
+            source, target = source.reshape(self._shape3), target.reshape(self._shape3)
+            if faces is None:
+                kernels.apply_uniform(source, self._code, weights, self._periodic, target, rows)
+            else:
+                kernels.apply_faces(source, self._code, *faces, self._periodic, target, rows)
+        return out
+
+    _backward = _forward
+
+    def _face_arrays(self):
+        """Transmissibility of every face, (n + 1 along the axis) for each axis of the grid, closed ones zero."""
+        if self._faces is None:
+            n = self._shape3
+            faces = [np.full([m + (a == b) for b, m in enumerate(n)], self._weights[a]) for a in range(3)]
+            kernels.close_faces(self._code, self._sides, *faces)
+        else:
+            faces = list(self._faces)
+        if self.cells.ndim == 2:
+            faces = [faces[0], faces[2]]
+        return [face.reshape([m + (a == b) for b, m in enumerate(self.grid_shape)]) for a, face in enumerate(faces)]
+
+    def to_sparse(self, compress=True):
+        """The matrix as scipy CSR, assembled face by face: an oracle for the kernels.
+
+        Parameters
+        ----------
+        compress : bool
+            True: rows and columns of the unknowns only, in C order. False: of every cell, empty for the others.
+        """
+        import scipy.sparse
+
+        unknowns = self.unknowns
+        index = np.arange(self.cells.size).reshape(self.grid_shape)
+        rows, columns, values = [], [], []
+        diagonal = np.zeros(self.grid_shape)
+        for axis, face in enumerate(self._face_arrays()):
+            n = self.grid_shape[axis]
+            for low in (True, False):  # the face on the low side of each cell, then on the high side
+                t = np.take(face, np.arange(n) + (not low), axis)
+                t = np.where(unknowns, t, 0.0)
+                diagonal += t
+                neighbour = np.roll(index, 1 if low else -1, axis)
+                linked = unknowns & np.roll(unknowns, 1 if low else -1, axis) & (t != 0)
+                if self.boundary[axis][0] != "periodic":
+                    edge = [slice(None)] * unknowns.ndim
+                    edge[axis] = 0 if low else n - 1
+                    linked[tuple(edge)] = False
+                rows.append(index[linked])
+                columns.append(neighbour[linked])
+                values.append(-t[linked])
+        rows.append(index[unknowns])
+        columns.append(index[unknowns])
+        values.append(diagonal[unknowns])
+        entries = np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))
+        matrix = scipy.sparse.coo_array(entries, shape=self.shape).tocsr()
+        return matrix[unknowns.ravel()][:, unknowns.ravel()] if compress else matrix
+
+    def rhs(self, source=0.0, *, dirichlet=0.0, flux=None):
+        """Right-hand side b of A u = b for -div(beta grad u) = source with the given boundary data.
+
+        Parameters
+        ----------
+        source : float or array of the grid's shape
+        dirichlet : float, array of the grid's shape, or dict {(axis, side): value}
+            Values of u behind Dirichlet faces. A float holds everywhere. An array is read at the DIRICHLET cells
+            and, for an outer Dirichlet side, at the cells next to it. A dict gives outer sides one by one, side 0
+            or "low", 1 or "high", each a float or an array of the side's shape; its key "cells" the DIRICHLET cells.
+        flux : same forms
+            Outward beta du/dn on outer Neumann sides.
+
+        Returns
+        -------
+        array of the grid's shape, zero outside the unknowns
+        """
+        b = np.array(np.broadcast_to(np.asarray(source, np.float64), self.grid_shape))
+        dirichlet = _boundary_data(dirichlet, "dirichlet", self.grid_shape)
+        flux = _boundary_data(0.0 if flux is None else flux, "flux", self.grid_shape)
+        given = np.where(self.cells == Cell.DIRICHLET, dirichlet["cells"], 0.0)
+        for axis, face in enumerate(self._face_arrays()):
+            n = self.grid_shape[axis]
+            periodic = self.boundary[axis][0] == "periodic"
+            for side in (0, 1):
+                t = np.take(face, np.arange(n) + side, axis)
+                behind = np.roll(given, 1 - 2 * side, axis)
+                edge = [slice(None)] * b.ndim
+                edge[axis] = (0, n - 1)[side]
+                edge = tuple(edge)
+                if not periodic:
+                    behind[edge] = dirichlet[axis, side] if self.boundary[axis][side] == "dirichlet" else 0.0
+                b += t * behind
+                if self.boundary[axis][side] == "neumann":
+                    b[edge] += flux[axis, side] / self.spacing[axis]
+        b[~self.unknowns] = 0.0
+        return b
+
+    @classmethod
+    def from_sparse(cls, A, grid_shape, mask=None):
+        """Recognise a stencil matrix; see :func:`deconjugate.operators.stencil.recognise`."""
+        from deconjugate.operators.stencil import recognise
+
+        return recognise(A, grid_shape, mask)
+
+
+def _pad_axis(values, filler):
+    """Two values become three, the filler in the middle; three stay."""
+    values = list(values)
+    return values if len(values) == 3 else [values[0], filler, values[1]]
+
+
+def _check_cells(cells):
+    cells = np.asarray(cells)
+    if cells.ndim not in (2, 3):
+        raise ValueError(f"cells has {cells.ndim} axes; give a 2-D or 3-D array")
+    if cells.size == 0:
+        raise ValueError(f"cells is empty, of shape {cells.shape}")
+    if cells.dtype == bool:
+        return np.ascontiguousarray(cells).astype(np.uint8)
+    if cells.dtype.kind not in "iu":
+        raise TypeError(
+            f"cells has dtype {cells.dtype}; give bool, or integers of Cell (0 wall, 1 interior, 2 Dirichlet)"
+        )
+    if cells.min() < 0 or cells.max() > 2:
+        raise ValueError(f"cells holds values from {cells.min()} to {cells.max()}; allowed are 0, 1 and 2 (see Cell)")
+    return np.array(cells, dtype=np.uint8, order="C")
+
+
+def _check_spacing(spacing, ndim):
+    values = np.asarray(spacing, dtype=np.float64)
+    if values.ndim > 1 or (values.ndim == 1 and values.size != ndim):
+        raise ValueError(f"spacing has shape {values.shape}; give one number or {ndim}, one per axis")
+    if not (np.isfinite(values).all() and (values > 0).all()):
+        raise ValueError(f"spacing is {spacing}; it must be positive and finite")
+    return tuple(float(h) for h in np.broadcast_to(values, ndim))
+
+
+def _check_boundary(boundary, ndim):
+    axes = [boundary] * ndim if isinstance(boundary, str) else list(boundary)
+    if len(axes) != ndim:
+        raise ValueError(
+            f"boundary has {len(axes)} entries; give one string, or one string or pair for each of {ndim} axes"
+        )
+    pairs = []
+    for axis, pair in enumerate(axes):
+        low, high = (pair, pair) if isinstance(pair, str) else tuple(pair)
+        for side in (low, high):
+            if side not in _SIDES:
+                raise ValueError(f"boundary of axis {axis} is {side!r}; choose from {', '.join(_SIDES)}")
+        if (low == "periodic") != (high == "periodic"):
+            raise ValueError(f"boundary of axis {axis} is {low!r}, {high!r}; both sides are periodic or neither is")
+        pairs.append((low, high))
+    return tuple(pairs)
+
+
+def _check_coefficient(coefficient, shape, boundary):
+    """(the coefficient as kept, a factor on every face, face arrays or None)."""
+    if coefficient is None:
+        return None, 1.0, None
+    if isinstance(coefficient, (tuple, list)):
+        if len(coefficient) != len(shape):
+            raise ValueError(f"coefficient has {len(coefficient)} face arrays; the grid has {len(shape)} axes")
+        faces = []
+        for axis, face in enumerate(coefficient):
+            face = np.asarray(face, np.float64)
+            expected = tuple(n + (axis == a) for a, n in enumerate(shape))
+            if face.shape != expected:
+                raise ValueError(f"coefficient of axis {axis} has shape {face.shape}; its faces have shape {expected}")
+            if not (np.isfinite(face).all() and (face >= 0).all()):
+                raise ValueError(
+                    f"coefficient of axis {axis} has negative or non-finite entries; beta must be positive"
+                )
+            low, high = np.take(face, 0, axis), np.take(face, -1, axis)
+            if boundary[axis][0] == "periodic" and not np.array_equal(low, high):
+                raise ValueError(
+                    f"coefficient of axis {axis}: the first and last faces of a periodic axis are one face"
+                )
+            faces.append(face)
+        return tuple(faces), 1.0, faces
+    beta = np.asarray(coefficient, np.float64)
+    if not np.isfinite(beta).all() or (beta <= 0).any():
+        bad = int(np.count_nonzero(~np.isfinite(beta) | (beta <= 0)))
+        raise ValueError(f"coefficient has {bad} entries that are negative, zero or not finite; beta must be positive")
+    if beta.ndim == 0:
+        return float(beta), float(beta), None
+    if beta.shape != shape:
+        raise ValueError(f"coefficient has shape {beta.shape}; give a number, an array of shape {shape} or face arrays")
+    return beta, 1.0, [_harmonic(beta, axis, boundary[axis][0] == "periodic") for axis in range(beta.ndim)]
+
+
+def _harmonic(beta, axis, periodic):
+    """beta on the faces of an axis: the harmonic mean inside, the cell's own on the outer sides."""
+    below = np.concatenate([np.take(beta, [-1 if periodic else 0], axis), beta], axis)
+    above = np.concatenate([beta, np.take(beta, [0 if periodic else -1], axis)], axis)
+    return 2.0 * below * above / (below + above)
+
+
+def _boundary_data(data, name, shape):
+    """The three forms of boundary data as a dict with a value for "cells" and every (axis, side)."""
+    sides = {(axis, side): 0.0 for axis in range(len(shape)) for side in (0, 1)}
+    if isinstance(data, dict):
+        values = {"cells": 0.0, **sides}
+        for key, value in data.items():
+            if key != "cells":
+                axis, side = key
+                key = axis, {"low": 0, "high": 1}.get(side, side)
+            if key not in values:
+                raise ValueError(f'{name} has key {key!r}; give (axis, 0 or 1), (axis, "low" or "high"), or "cells"')
+            values[key] = value
+    else:
+        data = np.asarray(data, np.float64)
+        if data.ndim and data.shape != shape:
+            raise ValueError(f"{name} has shape {data.shape}; give a number, an array of shape {shape} or a dict")
+        values = {"cells": data}
+        for axis, side in sides:
+            values[axis, side] = np.take(data, -side, axis) if data.ndim else data
+    if not all(np.isfinite(value).all() for value in values.values()):
+        raise ValueError(f"{name} has entries that are not finite")
+    return values
