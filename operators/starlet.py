@@ -4,12 +4,18 @@ import numpy as np
 import scipy.sparse
 
 from deconjugate.operators import _starlet_numba as kernels
-from deconjugate.operators.base import LinearOperator
+from deconjugate.operators.dictionaries import (
+    Dictionary,
+    check_trailing,
+    checked_scales,
+    checked_shape,
+    checked_variance,
+)
 
 B3_SPLINE = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
-class Starlet(LinearOperator):
+class Starlet(Dictionary):
     """Starlet transform of 2-D images: n_scales detail planes, finest first, then the coarse plane.
 
     .. math:: c_0 = x, \\quad c_j = H_j c_{j-1}, \\quad w_j = c_{j-1} - c_j, \\quad W x = (w_1, ..., w_J, c_J)
@@ -50,13 +56,8 @@ class Starlet(LinearOperator):
     """
 
     def __init__(self, shape, n_scales):
-        shape = tuple(shape)
-        if len(shape) != 2 or any(int(n) != n or n < 2 for n in shape):
-            raise ValueError(f"shape is {shape}; give the (height, width) of an image of at least 2 x 2 pixels")
-        largest = int(np.log2(min(shape)))
-        if int(n_scales) != n_scales or not 1 <= n_scales <= largest:
-            raise ValueError(f"n_scales is {n_scales}; images of shape {shape} allow an integer from 1 to {largest}")
-        self.n_scales = int(n_scales)
+        shape = checked_shape(shape)
+        self.n_scales = checked_scales(n_scales, shape)
         super().__init__(shape, (self.n_scales + 1, *shape))
 
     def apply_to(self, x, out):
@@ -92,7 +93,7 @@ class Starlet(LinearOperator):
         planes : array (..., n_scales + 1, height, width)
         """
         planes = np.asarray(planes)
-        self._check_trailing(planes, "planes", self.range_shape)
+        check_trailing(planes, "planes", self.range_shape)
         return planes.sum(axis=-3)
 
     def noise_std(self):
@@ -135,13 +136,7 @@ class Starlet(LinearOperator):
         ValueError
             noise_map has another shape, or values that are negative or not finite.
         """
-        noise_map = np.asarray(noise_map, dtype=np.float64)
-        if noise_map.shape != self.domain_shape:
-            raise ValueError(f"noise_map has shape {noise_map.shape}; this transform takes {self.domain_shape}")
-        bad = int(np.count_nonzero(~(np.isfinite(noise_map) & (noise_map >= 0))))
-        if bad:
-            raise ValueError(f"noise_map has {bad} values that are negative or not finite; set them to a real 1 sigma")
-        variance = noise_map**2
+        variance = checked_variance(noise_map, self.domain_shape)
         rows, columns = (scipy.sparse.identity(n, format="csr") for n in self.domain_shape)
         planes = np.empty(self.range_shape)
         before = variance
@@ -156,56 +151,9 @@ class Starlet(LinearOperator):
         planes[-1] = np.sqrt(before)
         return planes
 
-    def multiresolution_support(self, data, sigma, k_sigma=3.0):
-        """Which coefficients stand out of the noise.
-
-        .. math:: M_{j,k} = |w_{j,k}| > k_\\sigma \\sigma_{j,k}; \\quad \\text{the coarse plane is always kept}
-
-        Parameters
-        ----------
-        data : array (height, width), or planes (..., n_scales + 1, height, width)
-            An image, or its transform.
-        sigma : float, array (height, width), (n_scales + 1,) or (n_scales + 1, height, width)
-            Pixel noise, one value or a map; or the standard deviation of the coefficients, one per plane or each.
-        k_sigma : float or (n_scales,), > 0
-            Threshold in sigmas, one or one per detail plane; larger keeps fewer coefficients.
-
-        Returns
-        -------
-        bool array, the shape of the planes
-
-        Raises
-        ------
-        ValueError
-            Shapes do not fit, or sigma or k_sigma are not positive.
-        """
-        planes = np.asarray(data)
-        if planes.shape == self.domain_shape:
-            planes = self.apply(planes)
-        self._check_trailing(planes, "data", self.range_shape)
-        sigma = np.asarray(sigma, dtype=np.float64)
-        if not np.all(sigma >= 0):
-            raise ValueError("sigma has values that are negative or NaN; give a standard deviation, >= 0")
-        if sigma.ndim == 0:
-            sigma = sigma * self.noise_std()[:, None, None]
-        elif sigma.shape == self.domain_shape:
-            sigma = self.noise_planes(sigma)
-        elif sigma.shape == (self.n_scales + 1,):
-            sigma = sigma[:, None, None]
-        elif sigma.shape != self.range_shape:
-            raise ValueError(
-                f"sigma has shape {sigma.shape}; give a number, a map {self.domain_shape}, "
-                f"one value per plane ({self.n_scales + 1},) or planes {self.range_shape}"
-            )
-        k_sigma = np.asarray(k_sigma, dtype=np.float64)
-        if k_sigma.shape not in ((), (self.n_scales,)) or not np.all(k_sigma > 0):
-            raise ValueError(
-                f"k_sigma is {k_sigma}; give one positive number, or one for each of {self.n_scales} scales"
-            )
-        support = np.ones(planes.shape, dtype=bool)
-        threshold = np.broadcast_to(k_sigma, self.n_scales)[:, None, None] * sigma[:-1]
-        np.greater(np.abs(planes[..., :-1, :, :]), threshold, out=support[..., :-1, :, :])
-        return support
+    def expand(self, values):
+        """One value per plane, as an array that broadcasts to ``range_shape``."""
+        return np.asarray(values)[:, None, None]
 
     def _forward(self, x):
         return self._analyse(x, np.empty((len(x), *self.range_shape), x.dtype))
@@ -242,18 +190,13 @@ class Starlet(LinearOperator):
         return image[:, 0]
 
     def _check_pair(self, array, out, name, shape, out_shape):
-        self._check_trailing(array, name, shape)
+        check_trailing(array, name, shape)
         for label, a in ((name, array), ("out", out)):
             if a.dtype not in (np.float32, np.float64) or not a.flags.c_contiguous:
                 raise ValueError(f"{label} must be a C-contiguous float32 or float64 array, found {a.dtype}")
         expected = (*array.shape[: -len(shape)], *out_shape)
         if out.shape != expected or out.dtype != array.dtype:
             raise ValueError(f"out is {out.shape} {out.dtype}; {name} needs {expected} {array.dtype}")
-
-    @staticmethod
-    def _check_trailing(array, name, shape):
-        if array.shape[-len(shape) :] != shape:
-            raise ValueError(f"{name} has shape {array.shape}; its trailing axes must be {shape}")
 
 
 def _smoothing_matrix(n, step):
