@@ -137,7 +137,8 @@ def code_of_faces(code, sides, t0, t1, t2):
     """Renew the byte of every unknown where transmissibilities may be zero: such a face is closed."""
     n0, n1, n2 = code.shape
     out = np.zeros_like(code)
-    for i in prange(n0):
+    for plane in prange(n0):
+        i = np.int64(plane)
         for j in range(n1):
             for k in range(n2):
                 if code[i, j, k] == 0:
@@ -153,9 +154,7 @@ def code_of_faces(code, sides, t0, t1, t2):
                     jj = j + step if face in (2, 3) else j
                     kk = k + step if face > 3 else k
                     outside = ii < 0 or ii >= n0 or jj < 0 or jj >= n1 or kk < 0 or kk >= n2
-                    if outside and sides[face // 2, 0] != PERIODIC:
-                        c |= 128
-                    elif code[ii % n0, jj % n1, kk % n2] == 0:
+                    if (outside and sides[face // 2, 0] != PERIODIC) or code[ii % n0, jj % n1, kk % n2] == 0:
                         c |= 128
                 out[i, j, k] = c
     return out

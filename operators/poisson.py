@@ -250,9 +250,7 @@ def _check_cells(cells):
     if cells.dtype == bool:
         return np.ascontiguousarray(cells).astype(np.uint8)
     if cells.dtype.kind not in "iu":
-        raise TypeError(
-            f"cells has dtype {cells.dtype}; give bool, or integers of Cell (0 wall, 1 interior, 2 Dirichlet)"
-        )
+        raise TypeError(f"cells has dtype {cells.dtype}; give bool or integers of Cell")
     if cells.min() < 0 or cells.max() > 2:
         raise ValueError(f"cells holds values from {cells.min()} to {cells.max()}; allowed are 0, 1 and 2 (see Cell)")
     return np.array(cells, dtype=np.uint8, order="C")
@@ -270,9 +268,7 @@ def _check_spacing(spacing, ndim):
 def _check_boundary(boundary, ndim):
     axes = [boundary] * ndim if isinstance(boundary, str) else list(boundary)
     if len(axes) != ndim:
-        raise ValueError(
-            f"boundary has {len(axes)} entries; give one string, or one string or pair for each of {ndim} axes"
-        )
+        raise ValueError(f"boundary has {len(axes)} entries; give a string, or one or a pair for each of {ndim} axes")
     pairs = []
     for axis, pair in enumerate(axes):
         low, high = (pair, pair) if isinstance(pair, str) else tuple(pair)
@@ -299,14 +295,10 @@ def _check_coefficient(coefficient, shape, boundary):
             if face.shape != expected:
                 raise ValueError(f"coefficient of axis {axis} has shape {face.shape}; its faces have shape {expected}")
             if not (np.isfinite(face).all() and (face >= 0).all()):
-                raise ValueError(
-                    f"coefficient of axis {axis} has negative or non-finite entries; beta must be positive"
-                )
+                raise ValueError(f"coefficient of axis {axis} has negative or non-finite entries; give beta > 0")
             low, high = np.take(face, 0, axis), np.take(face, -1, axis)
             if boundary[axis][0] == "periodic" and not np.array_equal(low, high):
-                raise ValueError(
-                    f"coefficient of axis {axis}: the first and last faces of a periodic axis are one face"
-                )
+                raise ValueError(f"coefficient of axis {axis}: a periodic axis has one outer face, not two")
             faces.append(face)
         return tuple(faces), 1.0, faces
     beta = np.asarray(coefficient, np.float64)
