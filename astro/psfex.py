@@ -67,8 +67,10 @@ def _psfex(hdu, path):
     mask = np.asarray(hdu.data[columns["psf_mask"]][0], dtype=np.float64)
     if mask.ndim == 2:
         mask = mask[None]
-    axes = int(value("POLNAXIS", 0))
-    degree = int(value("POLDEG1", 0)) if axes else 0
+    degree = int(value("POLDEG1", 0))
+    axes = int(value("POLNAXIS", 2 if degree else 0))
+    if not axes:
+        degree = 0
     if axes not in (0, 2):
         raise ValueError(f"{path}: the PSFEx model varies with {axes} variables; only X_IMAGE and Y_IMAGE are read")
     names = [str(value(f"POLNAME{i}", "")).strip() for i in (1, 2)] if axes else []

@@ -1,0 +1,68 @@
+"""Files that are written whole or not at all."""
+
+import os
+import stat
+import tempfile
+
+
+def write_atomically(path, write, *, overwrite=False):
+    """Have ``write(temporary_path)`` write beside ``path``, then rename; on any failure the old file stays.
+
+    Parameters
+    ----------
+    path : str or path
+    write : callable
+        Given a temporary path in the same folder whose name ends as that of ``path``.
+    overwrite : bool
+
+    Raises
+    ------
+    FileExistsError, OSError
+        See :func:`check_output`; whatever ``write`` raises.
+    """
+    path = check_output(path, overwrite=overwrite)
+    folder, name = os.path.split(path)
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=f".{name}", dir=folder)
+    try:
+        os.close(handle)
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        # mkstemp made the file private; give it the mode of the file replaced, or that of any new file.
+        os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def check_output(path, *, overwrite=False):
+    """The real path of an output that can be written, so that it is known before the work starts.
+
+    Raises
+    ------
+    FileExistsError
+        The file exists and ``overwrite`` is not set.
+    OSError
+        It is no plain file; its folder is missing or not writable.
+    """
+    path = os.path.realpath(path)
+    folder = os.path.dirname(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"the output {path} is not a plain file; give a file name")
+    if os.path.exists(path) and not overwrite:
+        raise FileExistsError(f"{path} exists; choose another output or allow overwriting (--overwrite)")
+    if not os.path.isdir(folder):
+        raise OSError(f"the folder {folder} of the output does not exist")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"the folder {folder} of the output is not writable: {error.strerror}") from error
+    return path
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,287 @@
+"""Images in and out of FITS files: the package's only FITS parser."""
+
+import os
+import re
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+
+from deconjugate.astro.atomic import write_atomically
+from deconjugate.astro.wcs import wcs_cards
+
+# Cards that describe the array as it was stored or gridded, and would lie about the one written.
+STALE_CARDS = re.compile(
+    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|EXTEND|EXTNAME|EXTVER|EXTLEVEL|INHERIT|BSCALE|BZERO|BLANK|"
+    r"CHECKSUM|DATASUM|Z(IMAGE|TENSION|SIMPLE|EXTEND|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|CMPTYPE|TILE\d+|NAME\d+|VAL\d+)|"
+    r"Z(QUANTIZ|DITHER0|BLANK|HECKSUM|DATASUM|SCALE|ZERO)|TFIELDS|T(TYPE|FORM)\d+|"
+    r"DATAMIN|DATAMAX|(DATA|TRIM|BIAS|CCD|DET|AMP)SEC[A-D]?|LTM\d_\d|LTV\d|"
+    r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CNAME|CRDER|CSYER)\d[A-Z]?|(CD|PC|PV|PS)\d+_\d+[A-Z]?|(DP|DQ)\d.*|"
+    r"(LON|LAT)POLE[A-Z]?|WCSAXES[A-Z]?|WCSNAME[A-Z]?|RADE(C|)SYS[A-Z]?|EQUINOX[A-Z]?|(A|B|AP|BP)_(\d+_\d+|ORDER|DMAX)|"
+    r"(CPDIS|CPERR|CQDIS|D2IMDIS|D2IMERR)\d|D2IMEXT|WAT\d_\d+|(AMD[XY]|PPO|PLTRA|PLTDEC)\w*|CNPIX[12]|[XY]PIXELSZ"
+)
+NOISE_KINDS = {  # what an extension or file of that name holds, by SWarp's and SExtractor's habits
+    "rms": ("err", "rms", "sigma", "noise", "std", "uncert"),
+    "variance": ("var",),
+    "weight": ("ivar", "invvar", "weight", "wht"),
+}
+
+
+def read_image(path, *, ext=None, noise=None, noise_kind=None, mask=None):
+    """Read an image with its noise, mask, unit and world coordinates.
+
+    Parameters
+    ----------
+    path : str or path
+        FITS file, plain, gzipped or tile-compressed (.fz).
+    ext : int or str, optional
+        HDU by number or name (case and outer spaces do not matter; "SCI,2" is the second of that name). By default a
+        2-D primary array, else the first 2-D extension named SCI, else the first 2-D image. Leading axes of length
+        1 are dropped.
+    noise : int, str or path, optional
+        An HDU of the same file, or another FITS file.
+    noise_kind : "rms", "variance" or "weight", optional
+        What it holds; weight is 1 / variance, 0 where bad. By default what its name says (ERR, RMS; VAR; WHT, WEIGHT,
+        IVAR), else rms. Pixels without a positive finite noise are masked.
+    mask : int, str or path, optional
+        An HDU of the same file or another file; bad where it is not zero.
+
+    Returns
+    -------
+    astropy.nddata.CCDData
+        Floating data; ``uncertainty`` (standard deviations, if noise was given); ``mask`` (True = bad; every NaN is;
+        None if no pixel is); ``wcs`` (or None); ``unit`` (BUNIT, dimensionless where absent or unknown); ``meta``
+        (the header, with what the primary header adds).
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        No such file; not FITS; truncated.
+    KeyError
+        No such extension; the message lists those there are.
+    ValueError
+        No 2-D image there; noise or mask of another shape.
+    """
+    from astropy.nddata import CCDData, StdDevUncertainty
+
+    path = os.fspath(path)
+    with open_fits(path) as hdus:
+        index = find_image(hdus, ext, path)
+        data = _pixels(hdus[index], path)
+        bad = ~np.isfinite(data)
+        uncertainty = None
+        if noise is not None:
+            values, name = _companion(hdus, path, noise, "noise", data.shape)
+            rms = _rms(values, noise_kind or _noise_kind(name))
+            bad |= ~(np.isfinite(rms) & (rms > 0.0))
+            uncertainty = StdDevUncertainty(rms)
+        if mask is not None:
+            bad |= _companion(hdus, path, mask, "mask", data.shape)[0] != 0
+        header = hdus[index].header.copy()
+        if index:
+            header.extend((c for c in hdus[0].header.cards if not STALE_CARDS.fullmatch(c.keyword)), unique=True)
+        wcs = _wcs(hdus[index].header, hdus)
+    unit = _unit(header.get("BUNIT"))
+    return CCDData(data, uncertainty=uncertainty, mask=bad if bad.any() else None, wcs=wcs, meta=header, unit=unit)
+
+
+def write_image(path, image, *, extensions=(), others=(), history=(), overwrite=False):
+    """Write an image and its companions, or nothing at all.
+
+    The file holds an empty primary HDU, SCI (float32), ERR and MASK (1 = bad) where the image has them, then
+    ``extensions`` and ``others``. It is written beside its final name and renamed when complete: a full disk, an
+    error or Ctrl-C leave what was there before.
+
+    Parameters
+    ----------
+    path : str or path
+    image : astropy.nddata.CCDData
+        Its ``wcs`` and ``unit`` are written in place of what ``meta`` says of them.
+    extensions : list of (name, array, header or None)
+    others : list of HDU
+        Appended as they are.
+    history : list of str
+        HISTORY cards added to SCI.
+    overwrite : bool
+
+    Raises
+    ------
+    FileExistsError
+        The file exists and ``overwrite`` is not set.
+    OSError
+        The folder is missing or not writable; the disk is full.
+    """
+    from astropy.io import fits
+    from astropy.nddata import StdDevUncertainty
+
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(np.asarray(image.data, np.float32), _header(image, history), name="SCI")]
+    companions = []
+    grid = wcs_cards(image.wcs) if image.wcs is not None else None
+    if image.uncertainty is not None:
+        companions.append(("ERR", image.uncertainty.represent_as(StdDevUncertainty).array.astype(np.float32), grid))
+    if image.mask is not None:
+        companions.append(("MASK", np.asarray(image.mask, dtype=np.uint8), grid))
+    companions += [(name, np.asarray(array, dtype=np.float32), header) for name, array, header in extensions]
+    hdus += [fits.ImageHDU(array, header, name=name) for name, array, header in companions]
+    hdus = fits.HDUList([*hdus, *others])
+
+    def write(temporary):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # cards too long for their comment, and the like
+            hdus.writeto(temporary, overwrite=True, output_verify="silentfix+ignore")
+
+    write_atomically(path, write, overwrite=overwrite)
+
+
+@contextmanager
+def open_fits(path):
+    """Open a FITS file for reading; every way in which that fails is an OSError that says how.
+
+    Raises
+    ------
+    FileNotFoundError, OSError
+        No such file; not FITS; truncated.
+    """
+    from astropy.io import fits
+
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no such file: {path}")
+    if os.path.isdir(path):
+        raise OSError(f"{path} is a folder; give a FITS file")
+    if not os.access(path, os.R_OK):
+        raise OSError(f"{path} may not be read: permission denied")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # truncation is checked below, non-standard cards do no harm
+        try:
+            hdus = fits.open(path, memmap=False, lazy_load_hdus=False, ignore_missing_simple=True)
+        except Exception as error:  # a damaged file fails in many ways inside the decompressor or the parser
+            raise OSError(f"{path} is not a FITS file, or is damaged: {error}") from error
+        with hdus:
+            size = os.path.getsize(path)
+            compressed = path.endswith((".gz", ".bz2", ".xz", ".zip", ".Z"))
+            for index, hdu in enumerate(hdus):
+                info = hdu.fileinfo()
+                if not compressed and info and info["datLoc"] + hdu.size > size:
+                    needed = info["datLoc"] + hdu.size
+                    raise OSError(f"{path} is truncated: HDU {index} ends at byte {needed}, the file at {size}")
+            yield hdus
+
+
+def find_image(hdus, ext, path):
+    """Index of the HDU that ``ext`` names, or of the image where it is None; see :func:`read_image`."""
+    if ext is None:
+        images = [i for i, hdu in enumerate(hdus) if hdu.is_image and _image_shape(hdu) is not None]
+        if not images:
+            raise ValueError(f"{path} holds no 2-D image; it has {_contents(hdus)}")
+        named = [i for i in images if hdus[i].name.strip().casefold() == "sci"]
+        return images[0] if images[0] == 0 or not named else named[0]
+    name, _, version = str(ext).strip().casefold().partition(",")
+    if re.fullmatch(r"\d+", name) and not version:
+        if int(name) < len(hdus):
+            return int(name)
+    else:
+        matches = [i for i, hdu in enumerate(hdus) if hdu.name.strip().casefold() == name.strip()]
+        if version.strip():
+            matches = [i for i in matches if str(hdus[i].ver) == version.strip()]
+        if matches:
+            return matches[0]
+    raise KeyError(f"{path} has no extension {str(ext).strip()!r}; it has {_contents(hdus)}")
+
+
+def _contents(hdus):
+    shapes = [f"{hdu.shape[::-1]}" if hdu.is_image and hdu.shape else "no image" for hdu in hdus]
+    return ", ".join(
+        f"{i} {hdu.name.strip() or '(no name)'} {shape}" for i, (hdu, shape) in enumerate(zip(hdus, shapes))
+    )
+
+
+def _image_shape(hdu):
+    """(h, w) of a 2-D image, leading axes of length 1 aside; None for anything else."""
+    shape = tuple(hdu.shape) if hdu.is_image else ()
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    return shape if len(shape) == 2 and all(shape) else None
+
+
+def _pixels(hdu, path):
+    """The image of an HDU, native byte order: float32 where that holds every value exactly, else float64."""
+    shape = _image_shape(hdu)
+    if shape is None:
+        what = f"an image of axes {hdu.shape[::-1]}" if hdu.is_image and hdu.shape else "no image"
+        raise ValueError(f"{path}: extension {hdu.name.strip() or 'without name'} holds {what}; a 2-D image is needed")
+    try:
+        data = hdu.data
+    except Exception as error:  # damaged compressed tiles fail in many ways
+        raise OSError(f"{path}: the pixels of {hdu.name.strip()} cannot be read: {error}") from error
+    if data.dtype.kind == "c":
+        raise ValueError(f"{path}: extension {hdu.name.strip()} is complex; a real image is needed")
+    return data.reshape(shape).astype(np.result_type(data.dtype.newbyteorder("="), np.float32))
+
+
+def _companion(hdus, path, which, role, shape):
+    """(array, name) of the noise or mask: an HDU of this file if it has that one, else another file."""
+    try:
+        index = find_image(hdus, which, path)
+        array, name = _pixels(hdus[index], path), hdus[index].name
+    except KeyError as error:
+        if not os.path.exists(str(which)):
+            raise KeyError(f"{role}: no file {which}, and {error.args[0]}") from None
+        with open_fits(which) as other:
+            array, name = _pixels(other[find_image(other, None, which)], which), os.path.basename(which)
+    if array.shape != shape:
+        raise ValueError(f"the {role} {which} is {array.shape[::-1]} pixels, the image {shape[::-1]}; both must agree")
+    return array, name
+
+
+def _noise_kind(name):
+    name = name.casefold()
+    return next((kind for kind, hints in reversed(NOISE_KINDS.items()) if any(h in name for h in hints)), "rms")
+
+
+def _rms(values, kind):
+    if kind not in NOISE_KINDS:
+        raise ValueError(f"noise_kind is {kind!r}; choose one of {', '.join(NOISE_KINDS)}")
+    if kind == "rms":
+        return values
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.sqrt(values if kind == "variance" else 1.0 / values)
+
+
+def _wcs(header, hdus):
+    from astropy.wcs import WCS
+
+    if not any(key in header for key in ("CTYPE1", "CRPIX1", "CD1_1", "CDELT1")):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # astropy tells of every date and unit it repairs
+            return WCS(header, hdus, naxis=2)
+    except Exception as error:  # wcslib raises a dozen classes
+        warnings.warn(f"the WCS cannot be read and is left out: {' '.join(str(error).split())}", stacklevel=3)
+        return None
+
+
+def _unit(text):
+    from astropy import units
+
+    text = str(text or "").strip()
+    for attempt in (text, text.lower()):
+        unit = units.Unit(attempt, parse_strict="silent")
+        if not isinstance(unit, units.UnrecognizedUnit):
+            return unit
+    return units.dimensionless_unscaled
+
+
+def _header(image, history):
+    """Cards of SCI: the image's own without the stale ones, its WCS, unit and HISTORY."""
+    from astropy.io import fits
+
+    header = fits.Header([card for card in fits.Header(image.meta).cards if not STALE_CARDS.fullmatch(card.keyword)])
+    if image.wcs is not None:
+        header.update(wcs_cards(image.wcs))
+    if image.unit is not None and str(image.unit):
+        header["BUNIT"] = str(image.unit)
+    for line in history:
+        header.add_history(line)
+    return header

@@ -1,0 +1,117 @@
+"""World coordinates on the fine grid."""
+
+import warnings
+
+import numpy as np
+
+
+def scale_wcs(wcs, factor):
+    """The WCS of the same sky on a grid of ``factor`` fine pixels per pixel.
+
+    .. math:: CRPIX' = (CRPIX - 1/2) f + 1/2, \\quad CD' = CD / f \\ \\text{or} \\ CDELT' = CDELT / f, \\quad
+              A'_{pq} = A_{pq} f^{1 - p - q}
+
+    PC and CROTA stay, SIP polynomials (A, B, AP, BP) are rescaled, TPV terms act on degrees and need no change.
+    A position of the sky is the same in both to rounding.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Two pixel axes. Left unchanged.
+    factor : float, > 0
+        Fine pixels per pixel.
+
+    Returns
+    -------
+    astropy.wcs.WCS
+
+    Raises
+    ------
+    ValueError
+        The WCS has not two axes; factor is not positive.
+
+    Warns
+    -----
+    UserWarning
+        A distortion lookup table was dropped; the message tells by how many arcseconds positions move.
+
+    Example
+    -------
+    >>> from astropy.wcs import WCS
+    >>> wcs = WCS({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 10.5, "CRPIX2": 20.5, "CDELT1": -1e-4,
+    ...            "CDELT2": 1e-4, "CRVAL1": 30.0, "CRVAL2": -5.0})
+    >>> [float(c) for c in scale_wcs(wcs, 2).wcs.crpix]
+    [20.5, 40.5]
+    """
+    if wcs.naxis != 2:
+        raise ValueError(f"wcs has {wcs.naxis} axes; give its celestial part (wcs.celestial)")
+    if not (np.isfinite(factor) and factor > 0):
+        raise ValueError(f"factor is {factor}; give a positive number of fine pixels per pixel")
+    scaled = wcs.deepcopy()
+    inner = scaled.wcs
+    inner.crpix = _scale_position(inner.crpix, factor)
+    if inner.has_cd():
+        inner.cd = inner.cd / factor
+    else:
+        inner.cdelt = inner.cdelt / factor
+    if wcs.sip is not None:
+        scaled.sip = _scale_sip(wcs.sip, factor)
+    tables = [name for name in ("cpdis1", "cpdis2", "det2im1", "det2im2") if getattr(wcs, name) is not None]
+    for name in tables:
+        setattr(scaled, name, None)
+    if wcs.array_shape is not None:
+        scaled.array_shape = tuple(round(n * factor) for n in wcs.array_shape)
+    scaled.wcs.set()
+    if tables:
+        warnings.warn(
+            f"the distortion table {', '.join(tables)} of the WCS is not kept: positions move by up to "
+            f"{_largest_shift(wcs, scaled, factor):.2g} arcsec",
+            stacklevel=2,
+        )
+    return scaled
+
+
+def wcs_cards(wcs):
+    """FITS cards of a WCS, as CDi_j where it was given as CDi_j, else as PCi_j and CDELTi."""
+    header = wcs.to_header(relax=True)
+    if wcs.wcs.has_cd():
+        for key in [key for key in header if key.startswith(("PC", "CDELT"))]:
+            del header[key]
+        for i, j in np.ndindex(2, 2):
+            header[f"CD{i + 1}_{j + 1}"] = (float(wcs.wcs.cd[i, j]), "Linear projection matrix")
+    return header
+
+
+def pixel_scale_arcsec(wcs):
+    """Side of a pixel in arcseconds, the square root of its area; None where the WCS is not of the sky."""
+    from astropy.wcs.utils import proj_plane_pixel_area
+
+    if wcs is None or not wcs.has_celestial:
+        return None
+    return 3600.0 * float(np.sqrt(proj_plane_pixel_area(wcs.celestial)))
+
+
+def _scale_position(position, factor):
+    """FITS pixel coordinates (the first pixel spans 0.5 to 1.5) on the fine grid."""
+    return (np.asarray(position) - 0.5) * factor + 0.5
+
+
+def _scale_sip(sip, factor):
+    from astropy.wcs import Sip
+
+    def scale(matrix):
+        if matrix is None:
+            return None
+        p, q = np.indices(matrix.shape)
+        return matrix * float(factor) ** (1 - p - q)
+
+    return Sip(scale(sip.a), scale(sip.b), scale(sip.ap), scale(sip.bp), _scale_position(sip.crpix, factor))
+
+
+def _largest_shift(wcs, scaled, factor):
+    height, width = wcs.array_shape or (2 * wcs.wcs.crpix[1], 2 * wcs.wcs.crpix[0])
+    x, y = (grid.ravel() for grid in np.meshgrid(np.linspace(0.5, width + 0.5, 9), np.linspace(0.5, height + 0.5, 9)))
+    sky = wcs.all_pix2world(x, y, 1)
+    fine = scaled.all_pix2world(_scale_position(x, factor), _scale_position(y, factor), 1)
+    east = (np.asarray(sky[0]) - fine[0] + 180.0) % 360.0 - 180.0
+    return 3600.0 * float(np.hypot(east * np.cos(np.deg2rad(sky[1])), np.asarray(sky[1]) - fine[1]).max())
