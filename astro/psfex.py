@@ -1,18 +1,9 @@
 """PSF files: FITS images and PSFEx models."""
 
-from typing import NamedTuple
-
 import numpy as np
 
-
-class PsfSamples(NamedTuple):
-    """Samples of a PSF that may vary over the frame; see :func:`read_psf`."""
-
-    coefficients: np.ndarray  # (n_coefficients, h, w), the coefficient of 1 first
-    oversampling: tuple  # samples per native pixel, rows and columns
-    zero: tuple  # position (x, y), pixels from 0, of the polynomial's origin
-    scale: tuple
-    degree: int
+from deconjugate.astro.fits import open_fits
+from deconjugate.astro.psf_samples import Samples, check_psf_array
 
 
 def read_psf(path):
@@ -31,8 +22,6 @@ def read_psf(path):
     """
     from astropy.io import fits
 
-    from deconjugate.astro.fits import open_fits
-
     with open_fits(path) as hdus:
         for hdu in hdus:
             is_table = isinstance(hdu, fits.BinTableHDU) and not hdu.is_image
@@ -40,13 +29,11 @@ def read_psf(path):
                 return _psfex(hdu, path)
         for hdu in hdus:
             if hdu.is_image and hdu.data is not None and hdu.data.ndim == 2:
-                from deconjugate.astro.psf import check_psf_array
-
                 step = float(hdu.header.get("OVERSAMP", 1.0))
                 if not step > 0.0:
                     raise ValueError(f"{path}: OVERSAMP is {step}; it is the number of samples per pixel, positive")
                 array = check_psf_array(hdu.data, f"the PSF in {path}")
-                return PsfSamples(array[None], (step, step), (0.0, 0.0), (1.0, 1.0), 0)
+                return Samples(array[None], (step, step), True)
     raise ValueError(f"{path} holds neither a 2-D image nor a PSFEx model (a table with PSF_MASK)")
 
 
@@ -88,4 +75,4 @@ def _psfex(hdu, path):
     # POLZERO counts pixels from 1, this package from 0.
     zero = tuple(float(value(f"POLZERO{i}")) - 1.0 for i in (1, 2)) if axes else (0.0, 0.0)
     scale = tuple(float(value(f"POLSCAL{i}")) for i in (1, 2)) if axes else (1.0, 1.0)
-    return PsfSamples(mask, (1.0 / step, 1.0 / step), zero, scale, degree)
+    return Samples(mask, (1.0 / step, 1.0 / step), True, zero, scale, degree)
