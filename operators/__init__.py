@@ -10,10 +10,12 @@ from deconjugate.operators.wavelet import OrthogonalWavelet, StationaryWavelet, 
 
 __all__ = [
     "Binning",
+    "Cell",
     "Convolution",
     "Dictionary",
     "LinearOperator",
     "OrthogonalWavelet",
+    "PoissonOperator",
     "Starlet",
     "StationaryWavelet",
     "dictionary",
