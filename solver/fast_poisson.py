@@ -5,6 +5,7 @@ import numpy as np
 import scipy.fft
 
 from deconjugate.operators.base import LinearOperator
+from deconjugate.operators.poisson import _check_boundary, _check_spacing
 from deconjugate.solver._box_transforms import transform
 from deconjugate.solver._fast_poisson_numba import divide, tridiagonal
 
@@ -64,9 +65,9 @@ class BoxPoisson(LinearOperator):
         if not shape or min(shape) < 1:
             raise ValueError(f"shape is {shape}; give at least one axis of at least one cell")
         super().__init__(shape, shape)
-        self.spacing = _positive(spacing, len(shape), "spacing")
-        self.coefficient = _positive(coefficient, len(shape), "coefficient")
-        self.boundary = _pairs(boundary, len(shape))
+        self.spacing = _check_spacing(spacing, len(shape))
+        self.coefficient = _check_coefficient(coefficient, len(shape))
+        self.boundary = _check_boundary(boundary, len(shape))
         self.workers = numba.get_num_threads() if workers is None else int(workers)
         self.singular = all("dirichlet" not in pair for pair in self.boundary)
         transforms = [transform(n, pair) for n, pair in zip(shape, self.boundary)]
@@ -80,15 +81,15 @@ class BoxPoisson(LinearOperator):
     def of(cls, operator, *, workers=None):
         """The box solver of a PoissonOperator: its inverse without obstacles and jumps, a model of it with them.
 
-        A variable coefficient is replaced by its mean along each axis.
+        A variable coefficient is replaced by its mean over the unknowns, or over the faces of each axis.
         """
         beta = operator.coefficient
         if beta is None:
             beta = 1.0
-        elif isinstance(beta, (tuple, list)):
-            beta = [float(np.mean(face)) for face in beta]
-        else:
-            beta = float(np.mean(beta))
+        elif isinstance(beta, tuple):
+            beta = [float(face.mean()) for face in beta]
+        elif np.ndim(beta):
+            beta = float(beta[operator.unknowns].mean())
         return cls(
             operator.grid_shape,
             spacing=operator.spacing,
@@ -179,23 +180,8 @@ def _outer_sum(tables):
     return total
 
 
-def _positive(value, ndim, name):
-    values = np.broadcast_to(np.asarray(value, dtype=np.float64), ndim) if np.size(value) in (1, ndim) else None
-    if values is None or not np.all(np.isfinite(values) & (values > 0)):
-        raise ValueError(f"{name} is {value!r}; give a positive number, or one per axis ({ndim} of them)")
-    return tuple(float(v) for v in values)
-
-
-def _pairs(boundary, ndim):
-    kinds = ("neumann", "dirichlet", "periodic")
-    axes = (boundary,) * ndim if isinstance(boundary, str) else tuple(boundary)
-    pairs = tuple((axis, axis) if isinstance(axis, str) else tuple(axis) for axis in axes)
-    sound = len(pairs) == ndim and all(
-        len(pair) == 2 and set(pair) <= set(kinds) and (pair[0] == pair[1] or "periodic" not in pair) for pair in pairs
-    )
-    if not sound:
-        raise ValueError(
-            f"boundary is {boundary!r}; give one of {kinds}, one per axis ({ndim} of them) or a pair "
-            "(low, high) per axis, periodic on both sides or on neither"
-        )
-    return pairs
+def _check_coefficient(coefficient, ndim):
+    values = np.asarray(coefficient, dtype=np.float64)
+    if values.shape not in ((), (ndim,)) or not np.all(np.isfinite(values) & (values > 0)):
+        raise ValueError(f"coefficient is {coefficient!r}; give a positive number, or one per axis ({ndim} of them)")
+    return tuple(float(v) for v in np.broadcast_to(values, ndim))
