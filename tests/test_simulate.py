@@ -98,7 +98,8 @@ def test_the_noise_map_is_that_of_the_noise(noise):
     np.testing.assert_allclose(residual.std(axis=0), 1.0, atol=0.06)
     assert np.unique(scene.noise_map).size > 1 if noise == "poisson" else np.all(scene.noise_map == 5.0)
     neighbours = np.mean(residual[..., 1:] * residual[..., :-1])
-    expected = np.exp(-0.25 / (1.5 / 2.3548) ** 2) if noise == "correlated" else 0.0
+    k = target_psf(fwhm_pix=1.5)
+    expected = np.sum(k[:, 1:] * k[:, :-1]) / np.sum(k**2) if noise == "correlated" else 0.0
     assert neighbours == pytest.approx(expected, abs=0.01)
 
 
