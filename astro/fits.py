@@ -133,6 +133,34 @@ def write_image(path, image, *, extensions=(), others=(), history=(), overwrite=
     write_atomically(path, write, overwrite=overwrite)
 
 
+def read_others(path, *, used, taken=()):
+    """The HDUs of a file beside its image, to be written along with a result.
+
+    Parameters
+    ----------
+    path : str or path
+    used : list of extensions
+        What the image, its noise and its mask were read from, as given to :func:`read_image`; names of other files do
+        not matter.
+    taken : list of str
+        Names the result uses itself: HDUs of these names are left behind.
+
+    Returns
+    -------
+    list of HDU
+    """
+    path = os.fspath(path)
+    with open_fits(path) as hdus:
+        left = {0}
+        for ext in used:
+            try:
+                left.add(find_image(hdus, ext, path))
+            except KeyError:
+                continue  # another file
+        kept = [hdu for i, hdu in enumerate(hdus) if i not in left and hdu.name.strip().upper() not in taken]
+        return [hdu.copy() for hdu in kept]
+
+
 @contextmanager
 def open_fits(path):
     """Open a FITS file for reading; every way in which that fails is an OSError that says how.
@@ -158,14 +186,22 @@ def open_fits(path):
         except Exception as error:  # a damaged file fails in many ways inside the decompressor or the parser
             raise OSError(f"{path} is not a FITS file, or is damaged: {error}") from error
         with hdus:
-            size = os.path.getsize(path)
-            compressed = path.endswith((".gz", ".bz2", ".xz", ".zip", ".Z"))
-            for index, hdu in enumerate(hdus):
-                info = hdu.fileinfo()
-                if not compressed and info and info["datLoc"] + hdu.size > size:
-                    needed = info["datLoc"] + hdu.size
-                    raise OSError(f"{path} is truncated: HDU {index} ends at byte {needed}, the file at {size}")
+            _check_whole(path)
             yield hdus
+
+
+def _check_whole(path):
+    """Raise OSError where an HDU ends beyond the file; missing padding after the last one does no harm."""
+    from astropy.io import fits
+
+    if path.endswith((".gz", ".bz2", ".xz", ".zip", ".Z")):
+        return  # the decompressor tells
+    size = os.path.getsize(path)
+    with fits.open(path, memmap=False, disable_image_compression=True, ignore_missing_simple=True) as hdus:
+        for index, hdu in enumerate(hdus):
+            end = hdu.fileinfo()["datLoc"] + hdu.size
+            if end > size:
+                raise OSError(f"{path} is truncated: HDU {index} ends at byte {end}, the file at {size}")
 
 
 def find_image(hdus, ext, path):
@@ -256,7 +292,9 @@ def _wcs(header, hdus):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # astropy tells of every date and unit it repairs
-            return WCS(header, hdus, naxis=2)
+            wcs = WCS(header, hdus, naxis=2)
+            wcs.wcs.set()
+            return wcs
     except Exception as error:  # wcslib raises a dozen classes
         warnings.warn(f"the WCS cannot be read and is left out: {' '.join(str(error).split())}", stacklevel=3)
         return None
