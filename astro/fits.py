@@ -180,14 +180,14 @@ def open_fits(path):
     if not os.access(path, os.R_OK):
         raise OSError(f"{path} may not be read: permission denied")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # truncation is checked below, non-standard cards do no harm
+        warnings.simplefilter("ignore")  # truncation is checked here, non-standard cards do no harm
         try:
             hdus = fits.open(path, memmap=False, lazy_load_hdus=False, ignore_missing_simple=True)
         except Exception as error:  # a damaged file fails in many ways inside the decompressor or the parser
             raise OSError(f"{path} is not a FITS file, or is damaged: {error}") from error
-        with hdus:
-            _check_whole(path)
-            yield hdus
+    with hdus:
+        _check_whole(path)
+        yield hdus
 
 
 def _check_whole(path):
@@ -197,7 +197,12 @@ def _check_whole(path):
     if path.endswith((".gz", ".bz2", ".xz", ".zip", ".Z")):
         return  # the decompressor tells
     size = os.path.getsize(path)
-    with fits.open(path, memmap=False, disable_image_compression=True, ignore_missing_simple=True) as hdus:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        hdus = fits.open(
+            path, memmap=False, lazy_load_hdus=False, disable_image_compression=True, ignore_missing_simple=True
+        )
+    with hdus:
         for index, hdu in enumerate(hdus):
             end = hdu.fileinfo()["datLoc"] + hdu.size
             if end > size:
@@ -247,7 +252,9 @@ def _pixels(hdu, path):
         what = f"an image of axes {hdu.shape[::-1]}" if hdu.is_image and hdu.shape else "no image"
         raise ValueError(f"{path}: extension {hdu.name.strip() or 'without name'} holds {what}; a 2-D image is needed")
     try:
-        data = hdu.data
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = hdu.data
     except Exception as error:  # damaged compressed tiles fail in many ways
         raise OSError(f"{path}: the pixels of {hdu.name.strip()} cannot be read: {error}") from error
     if data.dtype.kind == "c":
