@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 
+TOLERANCE_DEGREES = 1e-6
+
 
 def scale_wcs(wcs, factor):
     """The WCS of the same sky on a grid of ``factor`` fine pixels per pixel.
@@ -33,7 +35,8 @@ def scale_wcs(wcs, factor):
     Warns
     -----
     UserWarning
-        A distortion lookup table was dropped; the message tells by how many arcseconds positions move.
+        The WCS has a distortion of another kind (a lookup table), which was left out; the message tells by how many
+        arcseconds positions move.
 
     Example
     -------
@@ -56,16 +59,15 @@ def scale_wcs(wcs, factor):
         inner.cdelt = inner.cdelt / factor
     if wcs.sip is not None:
         scaled.sip = _scale_sip(wcs.sip, factor)
-    tables = [name for name in ("cpdis1", "cpdis2", "det2im1", "det2im2") if getattr(wcs, name) is not None]
-    for name in tables:
-        setattr(scaled, name, None)
+    for table in ("cpdis1", "cpdis2", "det2im1", "det2im2"):
+        setattr(scaled, table, None)
     if wcs.array_shape is not None:
         scaled.array_shape = tuple(round(n * factor) for n in wcs.array_shape)
     scaled.wcs.set()
-    if tables:
+    if wcs.has_celestial and (shift := _largest_shift(wcs, scaled, factor)) > 3600.0 * TOLERANCE_DEGREES:
         warnings.warn(
-            f"the distortion table {', '.join(tables)} of the WCS is not kept: positions move by up to "
-            f"{_largest_shift(wcs, scaled, factor):.2g} arcsec",
+            f"the WCS has a distortion that cannot be carried to another grid: without it positions move by up to "
+            f"{shift:.2g} arcsec",
             stacklevel=2,
         )
     return scaled
