@@ -10,6 +10,7 @@ import numpy as np
 from deconjugate.astro.atomic import write_atomically
 from deconjugate.astro.wcs import wcs_cards
 
+PLATE_CARDS = re.compile(r"(AMD[XY]|PPO|PLTRA|PLTDEC)\w*|CNPIX[12]|[XY]PIXELSZ")
 # Cards that describe the array as it was stored or gridded, and would lie about the one written.
 STALE_CARDS = re.compile(
     r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|EXTEND|EXTNAME|EXTVER|EXTLEVEL|INHERIT|BSCALE|BZERO|BLANK|"
@@ -18,7 +19,7 @@ STALE_CARDS = re.compile(
     r"DATAMIN|DATAMAX|(DATA|TRIM|BIAS|CCD|DET|AMP)SEC[A-D]?|LTM\d_\d|LTV\d|"
     r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CNAME|CRDER|CSYER)\d[A-Z]?|(CD|PC|PV|PS)\d+_\d+[A-Z]?|(DP|DQ)\d.*|"
     r"(LON|LAT)POLE[A-Z]?|WCSAXES[A-Z]?|WCSNAME[A-Z]?|RADE(C|)SYS[A-Z]?|EQUINOX[A-Z]?|(A|B|AP|BP)_(\d+_\d+|ORDER|DMAX)|"
-    r"(CPDIS|CPERR|CQDIS|D2IMDIS|D2IMERR)\d|D2IMEXT|WAT\d_\d+|(AMD[XY]|PPO|PLTRA|PLTDEC)\w*|CNPIX[12]|[XY]PIXELSZ"
+    r"(CPDIS|CPERR|CQDIS|D2IMDIS|D2IMERR)\d|D2IMEXT|WAT\d_\d+|" + PLATE_CARDS.pattern
 )
 NOISE_KINDS = {  # what an extension or file of that name holds, by SWarp's and SExtractor's habits
     "rms": ("err", "rms", "sigma", "noise", "std", "uncert"),
@@ -296,6 +297,8 @@ def _wcs(header, hdus):
 
     if not any(key in header for key in ("CTYPE1", "CRPIX1", "CD1_1", "CDELT1")):
         return None
+    # wcslib lets the cards of a photographic plate solution, often left over in cutouts, override the WCS beside them.
+    header = type(header)([card for card in header.cards if not PLATE_CARDS.fullmatch(card.keyword)])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # astropy tells of every date and unit it repairs
