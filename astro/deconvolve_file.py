@@ -1,0 +1,157 @@
+"""A FITS file in, a sharper FITS file out."""
+
+import os
+from importlib.metadata import version
+
+import numpy as np
+
+from deconjugate.astro.atomic import check_output
+from deconjugate.astro.background import background_and_rms, noise_map
+from deconjugate.astro.fits import read_image, read_others, write_image
+from deconjugate.astro.psf import PSF
+from deconjugate.astro.wcs import pixel_scale_arcsec, wcs_cards
+
+WRITTEN = ("SCI", "ERR", "MASK", "RESIDUAL", "PSF")
+PIXEL_SIDES = ("PIXSCALE", "SECPIX", "SECPIX1", "SECPIX2", "PIXSCAL1", "PIXSCAL2")  # headers' own words for the scale
+PIXEL_AREAS = ("PIXAR_SR", "PIXAR_A2")
+
+
+def deconvolve_file(
+    path,
+    output,
+    *,
+    psf=None,
+    fwhm_arcsec=None,
+    fwhm_pix=None,
+    beta=3.0,
+    ext=None,
+    noise=None,
+    noise_kind=None,
+    gain=None,
+    mask=None,
+    saturation=None,
+    upsample=2,
+    qa=None,
+    overwrite=False,
+    **options,
+):
+    """Deconvolve an image file; what ``deconjugate deconvolve`` does.
+
+    The sky is measured and taken off before and put back after, so that positivity holds for the sources and the level
+    of the image stays: a sky of c per pixel comes out as c / upsample^2 per fine pixel. Where BUNIT is a surface
+    brightness (per steradian or square arcsecond) the output is multiplied by upsample^2 and keeps the unit.
+
+    Parameters
+    ----------
+    path, output : str or path
+        Output: SCI, ERR and MASK where there are such, RESIDUAL (native pixels, in sigmas), PSF (of the output), then
+        the other HDUs of the input.
+    psf : PSF, str or path
+        The PSF or its file, see :meth:`deconjugate.astro.PSF.from_file`; or give one of the widths.
+    fwhm_arcsec, fwhm_pix : float, > 0
+        Width of a Moffat PSF, as the stars of the image show it.
+    beta : float, > 1
+        Exponent of the Moffat.
+    ext, noise, noise_kind, mask
+        See :func:`deconjugate.astro.read_image`. Without noise it is measured from the sky.
+    gain : float, > 0, optional
+        Electrons per count, for the shot noise of the sources in a measured noise.
+    saturation : float, optional
+        Pixels of this value or more are bad.
+    upsample : int, >= 1
+    qa : str or path, optional
+        Where to draw :func:`deconjugate.astro.qa.qa_page`.
+    overwrite : bool
+    **options
+        Further arguments of :func:`deconjugate.astro.deconvolve`.
+
+    Returns
+    -------
+    DeconvolutionResult
+        With the image as it was written.
+
+    Raises
+    ------
+    OSError, KeyError, ValueError
+        See :func:`deconjugate.astro.read_image`, :func:`deconjugate.astro.write_image` and
+        :func:`deconjugate.astro.deconvolve`; no PSF, or more than one.
+    """
+    check_output(output, overwrite=overwrite)
+    if qa is not None:
+        from deconjugate.astro.qa import check_qa_format, qa_page
+
+        check_qa_format(qa)
+        check_output(qa, overwrite=overwrite)
+    image = read_image(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
+    if saturation is not None:
+        bad = image.data >= saturation
+        image.mask = bad if image.mask is None else image.mask | bad
+    psf, psf_name = _psf(psf, fwhm_arcsec, fwhm_pix, beta, image.wcs)
+
+    from deconjugate.astro.deconvolve import deconvolve
+
+    sky, rms = background_and_rms(image.data, image.mask)
+    sigma = noise_map(image.data, sky, rms, gain=gain) if noise is None else image.uncertainty.array
+    sources = image.copy()
+    sources.data = image.data - sky
+    result = deconvolve(sources, psf, upsample=upsample, noise=sigma, **options)
+
+    sharp = result.image
+    sharp.data = sharp.data + np.repeat(np.repeat(sky, upsample, 0), upsample, 1) / upsample**2
+    conserved = "counts"
+    if _is_surface_brightness(image.unit):
+        conserved = "surface brightness"
+        sharp.data = sharp.data * upsample**2
+        if sharp.uncertainty is not None:
+            sharp.uncertainty.array = sharp.uncertainty.array * upsample**2
+    for keys, divisor in ((PIXEL_SIDES, upsample), (PIXEL_AREAS, upsample**2)):
+        for key in keys:
+            if isinstance(sharp.meta.get(key), (int, float)):
+                sharp.meta[key] = sharp.meta[key] / divisor
+    history = [
+        f"deconjugate {version('deconjugate')}: deconvolved {os.path.basename(path)}",
+        f"PSF of the input: {psf_name}",
+        f"output: {upsample} x {upsample} fine pixels per pixel, PSF a Gaussian of FWHM 2 fine pixels, {conserved} conserved",
+        *(f"{name} = {value}" for name, value in options.items() if value is not None),
+        f"reduced chi^2 {result.reduced_chi2:.4f}, flux ratio {result.flux_ratio:.6f}",
+    ]
+    native = wcs_cards(image.wcs) if image.wcs is not None else None
+    write_image(
+        output,
+        sharp,
+        extensions=[("RESIDUAL", result.residual, native), ("PSF", result.psf, None)],
+        others=read_others(path, used=[ext, *(name for name in (noise, mask) if name is not None)], taken=WRITTEN),
+        history=history,
+        overwrite=overwrite,
+    )
+    if qa is not None:
+        name = os.path.basename(path)
+        p = psf.fine(upsample)
+        qa_page(qa, image, result, p, upsample=upsample, background=sky, title=name, overwrite=overwrite)
+    return result
+
+
+def _psf(psf, fwhm_arcsec, fwhm_pix, beta, wcs):
+    """The PSF and words for it."""
+    given = [value for value in (psf, fwhm_arcsec, fwhm_pix) if value is not None]
+    if len(given) != 1:
+        raise ValueError(f"{len(given)} of psf, fwhm_arcsec and fwhm_pix are given; give one")
+    if isinstance(psf, PSF):
+        return psf, repr(psf)
+    if psf is not None:
+        return PSF.from_file(psf), os.path.basename(psf)
+    if fwhm_arcsec is not None:
+        scale = pixel_scale_arcsec(wcs)
+        if scale is None:
+            raise ValueError(
+                "the image has no sky coordinates to turn arcsec into pixels; give the width in pixels (--fwhm-pix)"
+            )
+        fwhm_pix = fwhm_arcsec / scale
+    return PSF.moffat(fwhm_pix, beta=beta), f"Moffat, FWHM {fwhm_pix:.3f} pixels, beta {beta:g}"
+
+
+def _is_surface_brightness(unit):
+    from astropy import units
+
+    bases = unit.decompose()
+    return any(base == units.rad and power < 0 for base, power in zip(bases.bases, bases.powers))

@@ -1,0 +1,138 @@
+"""A page of pictures that shows what a deconvolution did."""
+
+import numpy as np
+
+
+def qa_page(path, image, result, psf, *, upsample, background=0.0, title="", overwrite=False):
+    """Draw input, output and residual, a close-up, the PSFs and the residual's histogram on one page.
+
+    Parameters
+    ----------
+    path : str or path
+        Its ending chooses the format: png, pdf or svg.
+    image : CCDData or (h, w) array
+        The native image.
+    result : DeconvolutionResult
+    psf : (n, m) array
+        The PSF of the input on the fine grid.
+    upsample : int
+    background : float or (h, w) array
+        Sky level of the native image, taken off both pictures.
+    title : str
+
+    Raises
+    ------
+    ValueError
+        An ending that matplotlib does not write.
+    FileExistsError, OSError
+        See :func:`deconjugate.astro.atomic.check_output`.
+    """
+    from deconjugate.astro.atomic import write_atomically
+
+    check_qa_format(path)
+    native = np.asarray(image.data if hasattr(image, "wcs") else image, dtype=np.float64) - background
+    mask = getattr(image, "mask", None)
+    if mask is not None:
+        native = np.where(mask, np.nan, native)
+    sky = np.repeat(np.repeat(np.broadcast_to(background, native.shape), upsample, 0), upsample, 1)
+    fine = np.asarray(result.image.data, dtype=np.float64) * upsample**2 - sky
+    figure = _draw(native, fine, result, psf, upsample, title)
+    ending = str(path).rsplit(".", 1)[-1].lower()
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format=ending, dpi=110), overwrite=overwrite)
+
+
+def check_qa_format(path):
+    """Raise ValueError unless the ending of the path is one that is drawn."""
+    if not str(path).lower().endswith((".png", ".pdf", ".svg")):
+        raise ValueError(f"the page {path} must end in .png, .pdf or .svg")
+
+
+def stretch(image, rms, top):
+    """Pixels to [0, 1] by an arcsinh that shows sky noise and bright cores alike; NaN stays.
+
+    rms sets where the scale turns from linear to logarithmic, top the value shown as 1.
+    """
+    low = -2.0 * rms
+    return np.clip(np.arcsinh((image - low) / (3.0 * rms)) / np.arcsinh((top - low) / (3.0 * rms)), 0.0, 1.0)
+
+
+def busiest_window(image, size):
+    """(row, column) slices of the window of that size that holds most structure, edges left out."""
+    import scipy.ndimage
+
+    height, width = image.shape
+    size_y, size_x = min(size, height), min(size, width)
+    filled = np.nan_to_num(image)
+    # The root of the light rather than the light: one saturated star should not take the picture.
+    light = scipy.ndimage.gaussian_filter(np.sqrt(np.fmax(filled, 0.0)), 0.2 * size)
+    row, column = np.unravel_index(np.argmax(light), light.shape)
+    top = int(np.clip(row - size_y // 2, 0, height - size_y))
+    left = int(np.clip(column - size_x // 2, 0, width - size_x))
+    return slice(top, top + size_y), slice(left, left + size_x)
+
+
+def _draw(native, fine, result, psf, upsample, title):
+    from matplotlib.figure import Figure
+
+    residual = np.asarray(result.residual, dtype=np.float64)
+    rms = 1.4826 * np.nanmedian(np.abs(native - np.nanmedian(native))) or np.nanstd(native) or 1.0
+    figure = Figure(figsize=(16.0, 8.4), layout="constrained")
+    axes = figure.subplots(2, 4)
+    rows, columns = busiest_window(native, max(48, min(native.shape) // 4))
+    fine_window = tuple(slice(s.start * upsample, s.stop * upsample) for s in (rows, columns))
+    pictures = [
+        (axes[0, 0], native, "input", np.s_[:, :]),
+        (axes[0, 1], fine, f"deconvolved, {upsample} x finer", np.s_[:, :]),
+        (axes[1, 0], native, "input, close-up", (rows, columns)),
+        (axes[1, 1], fine, "deconvolved, close-up", fine_window),
+    ]
+    for axis, picture, name, window in pictures:
+        top = max(np.nanpercentile(native[rows, columns], 99.7), 20.0 * rms)
+        axis.imshow(
+            stretch(picture[window], rms, top), origin="lower", cmap="inferno", vmin=0, vmax=1, interpolation="nearest"
+        )
+        axis.set_title(name)
+    box = (columns.start - 0.5, rows.start - 0.5), columns.stop - columns.start, rows.stop - rows.start
+    from matplotlib.patches import Rectangle
+
+    axes[0, 0].add_patch(Rectangle(*box, fill=False, color="white", linewidth=0.8))
+    shown = axes[0, 2].imshow(residual, origin="lower", cmap="RdBu_r", vmin=-5, vmax=5, interpolation="nearest")
+    axes[0, 2].set_title("residual / sigma, input pixels")
+    figure.colorbar(shown, ax=axes[0, 2], shrink=0.8)
+    for axis in (axes[0, 0], axes[0, 1], axes[0, 2], axes[1, 0], axes[1, 1]):
+        axis.set_xticks([])
+        axis.set_yticks([])
+    _histogram(axes[1, 2], residual)
+    _profiles(axes[0, 3], {"PSF of the input": psf, "PSF of the output": result.psf}, upsample)
+    axes[1, 3].axis("off")
+    axes[1, 3].text(0.0, 1.0, "\n".join(_numbers(result)), va="top", family="monospace", transform=axes[1, 3].transAxes)
+    figure.suptitle(title)
+    return figure
+
+
+def _histogram(axis, residual):
+    good = residual[np.isfinite(residual)]
+    bins = np.linspace(-6.0, 6.0, 61)
+    axis.hist(np.clip(good, -5.99, 5.99), bins, density=True, color="0.6", label="residual")
+    axis.plot(bins, np.exp(-0.5 * bins**2) / np.sqrt(2.0 * np.pi), color="tab:red", label="unit normal")
+    axis.set_yscale("log")
+    axis.set_ylim(1e-5, 1.0)
+    axis.set_xlabel("residual / sigma (beyond 6 at 6)")
+    axis.legend()
+
+
+def _profiles(axis, psfs, upsample):
+    for name, p in psfs.items():
+        y, x = (np.arange(n) - n // 2 for n in p.shape)
+        radius = np.hypot(y[:, None], x).ravel() / upsample
+        axis.plot(radius, np.fmax(p.ravel() / p.max(), 1e-9), ".", markersize=3, label=name)
+    axis.set_yscale("log")
+    axis.set_ylim(1e-5, 1.5)
+    axis.set_xlim(0.0, 12.0)
+    axis.set_xlabel("radius, input pixels")
+    axis.legend()
+
+
+def _numbers(result):
+    lines = [f"reduced chi2   {result.reduced_chi2:10.4f}", f"flux ratio     {result.flux_ratio:10.6f}"]
+    return lines + [f"{name:<14} {seconds:10.2f} s" for name, seconds in result.timings.items()]
