@@ -8,8 +8,10 @@ from importlib import import_module
 from types import ModuleType
 
 _HOME = {
+    "DeconvolutionResult": "deconvolve",
     "PSF": "psf",
     "Scene": "simulate",
+    "deconvolve": "deconvolve",
     "random_flip": "simulate",
     "read_image": "fits",
     "scatter_sources": "simulate",

@@ -1,0 +1,135 @@
+"""Step 1: weighted Tikhonov, its weight chosen from the data, and the block solve that every step leans on."""
+
+import numpy as np
+import scipy.fft
+import scipy.ndimage
+import scipy.optimize
+import scipy.signal
+import scipy.sparse.linalg
+
+
+class BlockSolver:
+    """(gamma A^T A + Q)^-1 for a circulant Q, exact: A^T A is of rank one in each group of aliased frequencies.
+
+    .. math:: (\\gamma u^2 \\bar a a^T + q)^{-1} b = q^{-1} b - \\frac{\\gamma u^2 \\, q^{-1} \\bar a \\;
+              \\mathrm{fold}(a \\, q^{-1} b)}{1 + \\gamma u^2 \\, \\mathrm{fold}(|a|^2 / q)}
+
+    Parameters
+    ----------
+    model : deconjugate.astro.forward.DataModel
+    quadratic : array
+        q > 0, the symbol of Q on the half-spectrum of the padded fine grid.
+    gamma : float, > 0
+
+    Source
+    ------
+    Zhao et al., IEEE Transactions on Image Processing 25, 3683 (2016).
+    """
+
+    def __init__(self, model, quadratic, gamma=1.0):
+        self.model, self.gamma = model, gamma
+        self.inverse = (1.0 / quadratic).astype(np.float32)
+        gain = model.fold(np.abs(model.transfer) ** 2 * self.inverse).real
+        self.scale = (gamma * model.upsample**2 / (1.0 + gamma * model.upsample**2 * gain)).astype(np.float32)
+
+    def solve(self, spectrum):
+        """The half-spectrum of the solution for that of b, which is overwritten."""
+        model = self.model
+        spectrum *= self.inverse
+        correction = model.unfold(self.scale * model.fold(model.transfer * spectrum))
+        correction *= model.transfer.conj()
+        correction *= self.inverse
+        spectrum -= correction
+        return spectrum
+
+
+def laplacian(frequencies):
+    """Symbol of the 3 x 3 Laplacian (4 in the middle, -1 beside it): it leaves the flux alone."""
+    return sum(2.0 - 2.0 * np.cos(2.0 * np.pi * f) for f in frequencies)
+
+
+def tikhonov(model, data, weight, regularization, *, rtol=1e-3, maxiter=60):
+    """The image that balances the weighted residual against the roughness of the image.
+
+    .. math:: (A^T W A + \\lambda L^T L) x = A^T W y
+
+    By conjugate gradients, preconditioned by the same system with uniform weights, which is block-diagonal in Fourier
+    space: a periodic, unmasked frame of uniform noise takes one iteration.
+
+    Parameters
+    ----------
+    model : deconjugate.astro.forward.DataModel
+    data, weight : (h, w) arrays on the padded native grid
+        y, and W = 1 / sigma^2, zero where there are no data.
+    regularization : float, > 0
+        lambda; larger is smoother.
+    rtol : float, in (0, 1)
+        Stop when the residual of the system has fallen by this factor.
+    maxiter : int
+
+    Returns
+    -------
+    array on the padded fine grid, of the dtype of ``data``
+    """
+    penalty = regularization * laplacian(model.frequencies) ** 2
+    dtype = data.dtype
+
+    def normal(v):
+        spectrum = scipy.fft.rfft2(v.reshape(model.domain_shape).astype(dtype, copy=False), workers=model.workers)
+        smooth = penalty.astype(dtype) * spectrum
+        smooth += model.from_native(weight * model.to_native(spectrum))
+        return model.to_image(smooth).ravel()
+
+    mean = float(weight[weight > 0].mean())
+    solver = BlockSolver(model, penalty + 1e-6 * mean, mean)
+
+    def precondition(v):
+        v = v.reshape(model.domain_shape).astype(np.float32, copy=False)
+        return model.to_image(solver.solve(scipy.fft.rfft2(v, workers=model.workers))).ravel()
+
+    n = int(np.prod(model.domain_shape))
+    system = scipy.sparse.linalg.LinearOperator((n, n), normal, dtype=dtype)
+    M = scipy.sparse.linalg.LinearOperator((n, n), precondition, dtype=dtype)
+    b = model.adjoint(weight * data).ravel()
+    x, _ = scipy.sparse.linalg.cg(system, b, rtol=rtol, maxiter=maxiter, M=M)
+    return x.reshape(model.domain_shape)
+
+
+def choose_regularization(model, data, weight):
+    """lambda by maximum likelihood of the native spectrum, for an image of random phases and power tau / |L|^2.
+
+    .. math:: y^_m \\sim N(0, S_m), \\quad S_m = 1 + \\frac{1}{\\lambda} \\mathrm{fold}(u^2 |a|^2 / |L|^2)_m, \\qquad
+              \\lambda = \\arg\\min \\sum_m \\log S_m + |\\hat y_m|^2 / S_m
+
+    on data in units of their noise, apodised at the edges of the frame. The frequency zero, which the penalty leaves
+    free, is left out. It neither needs the truth nor undersmooths as prediction risk and cross-validation do.
+
+    Parameters
+    ----------
+    model : deconjugate.astro.forward.DataModel
+    data, weight : (h, w) arrays on the padded native grid
+
+    Returns
+    -------
+    float
+        lambda in units of the mean weight: what :func:`tikhonov` takes.
+    """
+    level = float(weight[weight > 0].mean())
+    window = np.zeros(model.range_shape)
+    window[model.frame] = np.outer(*(scipy.signal.windows.tukey(n, 0.1, sym=True) for n in model.native_shape))
+    window *= weight > 0
+    centred = np.where(weight > 0, data - np.median(data[weight > 0]), 0.0)
+    power = np.abs(scipy.fft.rfft2(centred * window)) ** 2 * level / np.sum(window**2)
+    penalty = laplacian(model.frequencies) ** 2
+    penalty[0, 0] = 1.0
+    prior = model.fold(np.abs(model.transfer) ** 2 / penalty).real * model.upsample**2
+    keep = np.ones(prior.shape, bool)
+    keep[0, 0] = False
+    power, prior = power[keep], prior[keep]
+
+    def cost(log_lambda):
+        variance = 1.0 + prior * np.exp(-log_lambda)
+        return float(np.sum(np.log(variance) + power / variance))
+
+    best = scipy.optimize.minimize_scalar(cost, bounds=(np.log(1e-8), np.log(1e8)), method="bounded")
+    return float(np.exp(best.x)) * level
