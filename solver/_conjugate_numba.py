@@ -1,0 +1,191 @@
+"""Kernels of the single-precision conjugate-gradient loop, on flat arrays of a 3-D grid.
+
+The residual's recursion must follow the true residual: products with A are sums of differences, see
+deconjugate/operators/_poisson_numba.py; sums over cells are single within a row and double between rows.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from deconjugate.solver._multigrid_numba import _load, _rows
+
+OPTIONS = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy", "cache": True}
+
+
+@njit(**OPTIONS)
+def _direction_plane(z, p, beta, shape, i):
+    size = shape[1] * shape[2]
+    start = np.uint64(i * size)
+    for k in range(np.uint64(size)):
+        p[start + k] = z[start + k] + beta * p[start + k]
+
+
+@njit(**OPTIONS)
+def _uniform_plane(p, q, code, w, shape, periodic, i, padded):
+    """q = A p on plane i; returns the plane's part of <p, q>."""
+    n0, n1, n2 = shape
+    w0, w1, w2 = w[0], w[1], w[2]
+    total = 0.0
+    one, two = np.uint64(1), np.uint64(2)
+    for j in range(n1):
+        (o, lo0, hi0, lo1, hi1), (has_lo0, has_hi0, has_lo1, has_hi1) = _rows(
+            i, j, n0, n1, n2, periodic[0], periodic[1]
+        )
+        _load(padded, p, o, n2, periodic[2])
+        part = np.float32(0)
+        for k in range(np.uint64(n2)):
+            x, c = padded[k + one], np.int32(code[o + k])
+            d = np.float32(np.int32(c & 1)) * (x - has_lo0 * p[lo0 + k])
+            d += np.float32(np.int32((c >> 1) & 1)) * (x - has_hi0 * p[hi0 + k])
+            e = np.float32(np.int32((c >> 2) & 1)) * (x - has_lo1 * p[lo1 + k])
+            e += np.float32(np.int32((c >> 3) & 1)) * (x - has_hi1 * p[hi1 + k])
+            f = np.float32(np.int32((c >> 4) & 1)) * (x - padded[k])
+            f += np.float32(np.int32((c >> 5) & 1)) * (x - padded[k + two])
+            y = w0 * d + w1 * e + w2 * f
+            q[o + k] = y
+            part += x * y
+        total += part
+    return total
+
+
+@njit(**OPTIONS)
+def _faces_plane(p, q, given, t0, t1, t2, shape, periodic, i, padded):
+    """The same with a transmissibility for each face."""
+    n0, n1, n2 = shape
+    total = 0.0
+    one, two = np.uint64(1), np.uint64(2)
+    for j in range(n1):
+        (o, lo0, hi0, lo1, hi1), _ = _rows(i, j, n0, n1, n2, periodic[0], periodic[1])
+        _load(padded, p, o, n2, periodic[2])
+        f0, g0 = np.uint64((i * n1 + j) * n2), np.uint64(((i + 1) * n1 + j) * n2)
+        f1, g1 = np.uint64((i * (n1 + 1) + j) * n2), np.uint64((i * (n1 + 1) + j + 1) * n2)
+        f2 = np.uint64((i * n1 + j) * (n2 + 1))
+        part = np.float32(0)
+        for k in range(np.uint64(n2)):
+            x = padded[k + one]
+            y = t0[f0 + k] * (x - p[lo0 + k]) + t0[g0 + k] * (x - p[hi0 + k])
+            y += t1[f1 + k] * (x - p[lo1 + k]) + t1[g1 + k] * (x - p[hi1 + k])
+            y += t2[f2 + k] * (x - padded[k]) + t2[f2 + k + one] * (x - padded[k + two])
+            y += given[o + k] * x
+            q[o + k] = y
+            part += x * y
+        total += part
+    return total
+
+
+@njit(**OPTIONS)
+def _product_plane(p, q, code, given, level, shape, periodic, i, padded):
+    t0, t1, t2, w, uniform = level
+    if uniform:
+        return _uniform_plane(p, q, code, w, shape, periodic, i, padded)
+    return _faces_plane(p, q, given, t0, t1, t2, shape, periodic, i, padded)
+
+
+@njit(parallel=True, **OPTIONS)
+def advance(z, p, q, beta, code, given, level, shape, periodic, slabs):
+    """p = z + beta p and q = A p in one pass over memory; returns <p, q>."""
+    n0, n2 = shape[0], shape[2]
+    wrapped = periodic[0]
+    partial = np.zeros(slabs)
+    for slab in prange(slabs):
+        padded = np.zeros(n2 + 2, np.float32)
+        low, high = np.int64(slab * n0 // slabs), np.int64((slab + 1) * n0 // slabs)
+        start = low + (1 if low > 0 or wrapped else 0)
+        stop = high - (1 if high < n0 or wrapped else 0)
+        total = 0.0
+        for front in range(low, high + 1):
+            if front < high:
+                _direction_plane(z, p, beta, shape, front)
+            i = front - 1
+            if start <= i < stop:
+                total += _product_plane(p, q, code, given, level, shape, periodic, i, padded)
+        partial[slab] = total
+    edges = np.zeros(slabs)
+    for edge in prange(slabs):
+        if edge > 0 or wrapped:
+            padded = np.zeros(n2 + 2, np.float32)
+            middle = np.int64(edge * n0 // slabs)
+            total = _product_plane(p, q, code, given, level, shape, periodic, middle, padded)
+            if n0 > 1:
+                below = (middle - 1) % n0
+                total += _product_plane(p, q, code, given, level, shape, periodic, below, padded)
+            edges[edge] = total
+    return partial.sum() + edges.sum()
+
+
+@njit(**OPTIONS)
+def _step_rows(x, p, r, q, alpha, start, stop, n):
+    total = 0.0
+    for row in range(start, stop):
+        o = np.uint64(row * n)
+        part = np.float32(0)
+        for k in range(np.uint64(n)):
+            x[o + k] += alpha * p[o + k]
+            s = r[o + k] - alpha * q[o + k]
+            r[o + k] = s
+            part += s * s
+        total += part
+    return total
+
+
+@njit(parallel=True, **OPTIONS)
+def step(x, p, r, q, alpha, n, chunks):
+    """x += alpha p, r -= alpha q; returns <r, r>; n is the length of a row."""
+    rows = x.size // n
+    partial = np.zeros(chunks)
+    for chunk in prange(chunks):
+        start, stop = np.int64(chunk) * rows // chunks, (np.int64(chunk) + 1) * rows // chunks
+        partial[chunk] = _step_rows(x, p, r, q, alpha, start, stop, n)
+    return partial.sum()
+
+
+@njit(**OPTIONS)
+def _dot_rows(a, b, start, stop, n):
+    total = 0.0
+    for row in range(start, stop):
+        o = np.uint64(row * n)
+        part = np.float32(0)
+        for k in range(np.uint64(n)):
+            part += a[o + k] * b[o + k]
+        total += part
+    return total
+
+
+@njit(parallel=True, **OPTIONS)
+def dot(a, b, n, chunks):
+    """<a, b>; n is the length of a row."""
+    rows = a.size // n
+    partial = np.zeros(chunks)
+    for chunk in prange(chunks):
+        start, stop = np.int64(chunk) * rows // chunks, (np.int64(chunk) + 1) * rows // chunks
+        partial[chunk] = _dot_rows(a, b, start, stop, n)
+    return partial.sum()
+
+
+@njit(parallel=True, **OPTIONS)
+def add_scaled(x, d, scale):
+    """x += scale d, x in double and d in single precision."""
+    for k in prange(x.size):
+        x[k] += scale * d[k]
+
+
+@njit(parallel=True, **OPTIONS)
+def squared_difference(b, y, chunks):
+    """y = b - y in double precision; returns <y, y>."""
+    partial = np.zeros(chunks)
+    for chunk in prange(chunks):
+        total = 0.0
+        start, stop = np.int64(chunk) * b.size // chunks, (np.int64(chunk) + 1) * b.size // chunks
+        for k in range(start, stop):
+            s = b[k] - y[k]
+            y[k] = s
+            total += s * s
+        partial[chunk] = total
+    return partial.sum()
+
+
+@njit(parallel=True, **OPTIONS)
+def narrow(r, scale, out):
+    """out = scale r in single precision."""
+    for k in prange(r.size):
+        out[k] = scale * r[k]

@@ -1,0 +1,400 @@
+"""Kernels of the multigrid cycle, on flat single-precision arrays of a 3-D grid (a 2-D one is (n0, 1, n1)).
+
+A level is (t0, t1, t2, dinv): transmissibilities of the faces between unknowns, n + 1 along the face's axis and
+zero elsewhere, and the inverse diagonal, zero where there is no unknown. The finest level of a uniform coefficient
+needs no faces: one weight per axis. Vectors are zero outside the unknowns.
+
+The half-sweeps of one smoothing chase each other through the planes of axis 0 (stage t works t planes behind stage
+0), so that all of them read memory once. Slabs of planes go to the threads; what a stage cannot yet do at the
+edge of a slab is done afterwards, one edge at a time.
+
+Offsets are unsigned: numba's test for negative indices would keep LLVM from vectorising.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+OPTIONS = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "cache": True}
+
+
+@njit(inline="always")
+def _rows(i, j, n0, n1, n2, per0, per1):
+    """Offsets of row (i, j) and of the four rows beside it, and 1.0 or 0.0 for whether each of those exists."""
+    o = (i * n1 + j) * n2
+    lo0 = o - n1 * n2 if i > 0 else (o + (n0 - 1) * n1 * n2 if per0 else o)
+    hi0 = o + n1 * n2 if i < n0 - 1 else (o - (n0 - 1) * n1 * n2 if per0 else o)
+    lo1 = o - n2 if j > 0 else (o + (n1 - 1) * n2 if per1 else o)
+    hi1 = o + n2 if j < n1 - 1 else (o - (n1 - 1) * n2 if per1 else o)
+    one, zero = np.float32(1), np.float32(0)
+    has_lo0 = one if (i > 0 or (per0 and n0 > 1)) else zero
+    has_hi0 = one if (i < n0 - 1 or (per0 and n0 > 1)) else zero
+    has_lo1 = one if (j > 0 or (per1 and n1 > 1)) else zero
+    has_hi1 = one if (j < n1 - 1 or (per1 and n1 > 1)) else zero
+    return (
+        (np.uint64(o), np.uint64(lo0), np.uint64(hi0), np.uint64(lo1), np.uint64(hi1)),
+        (has_lo0, has_hi0, has_lo1, has_hi1),
+    )
+
+
+@njit(inline="always")
+def _load(padded, x, o, n2, per2):
+    """padded[1:-1] = a row of x, with the opposite end's value or zero at either end."""
+    for k in range(np.uint64(n2)):
+        padded[k + np.uint64(1)] = x[o + k]
+    wrap = per2 and n2 > 1
+    padded[0] = x[o + np.uint64(n2 - 1)] if wrap else np.float32(0)
+    padded[n2 + 1] = x[o] if wrap else np.float32(0)
+
+
+@njit(inline="always")
+def _gather_uniform(out, b, x, padded, at, has, w, n2):
+    """out = b + sum of weight times neighbour, on one row."""
+    o, lo0, hi0, lo1, hi1 = at
+    a0, b0, a1, b1 = w[0] * has[0], w[0] * has[1], w[1] * has[2], w[1] * has[3]
+    w2 = w[2]
+    for k in range(np.uint64(n2)):
+        s = b[o + k] + a0 * x[lo0 + k] + b0 * x[hi0 + k]
+        s += a1 * x[lo1 + k] + b1 * x[hi1 + k]
+        out[k] = s + w2 * (padded[k] + padded[k + np.uint64(2)])
+
+
+@njit(inline="always")
+def _gather_faces(out, b, x, padded, at, t0, t1, t2, i, j, n1, n2):
+    """The same with a transmissibility for each face."""
+    o, lo0, hi0, lo1, hi1 = at
+    f0 = np.uint64((i * n1 + j) * n2)
+    g0 = np.uint64(((i + 1) * n1 + j) * n2)
+    f1 = np.uint64((i * (n1 + 1) + j) * n2)
+    g1 = np.uint64((i * (n1 + 1) + j + 1) * n2)
+    f2 = np.uint64((i * n1 + j) * (n2 + 1))
+    one, two = np.uint64(1), np.uint64(2)
+    for k in range(np.uint64(n2)):
+        s = b[o + k] + t0[f0 + k] * x[lo0 + k] + t0[g0 + k] * x[hi0 + k]
+        s += t1[f1 + k] * x[lo1 + k] + t1[g1 + k] * x[hi1 + k]
+        out[k] = s + t2[f2 + k] * padded[k] + t2[f2 + k + one] * padded[k + two]
+
+
+@njit(**OPTIONS)
+def _relax_plane(x, b, dinv, level, shape, periodic, i, colour, backwards, mask, padded, row):
+    """x += omega D^-1 (b - A x) on the cells of one colour of plane i; mask alternates omega and 0."""
+    t0, t1, t2, w, uniform = level
+    n0, n1, n2 = shape
+    for step in range(n1):
+        j = n1 - 1 - step if backwards else step
+        at, has = _rows(i, j, n0, n1, n2, periodic[0], periodic[1])
+        o = at[0]
+        _load(padded, x, o, n2, periodic[2])
+        if uniform:
+            _gather_uniform(row, b, x, padded, at, has, w, n2)
+        else:
+            _gather_faces(row, b, x, padded, at, t0, t1, t2, i, j, n1, n2)
+        parity = np.uint64((i + j + colour) & 1)
+        for k in range(np.uint64(n2)):
+            old = padded[k + np.uint64(1)]
+            x[o + k] = old + mask[k + parity] * (dinv[o + k] * row[k] - old)
+
+
+@njit(**OPTIONS)
+def _start_plane(x, b, dinv, shape, i, colour, mask):
+    """What :func:`_relax_plane` gives from x = 0."""
+    _, n1, n2 = shape
+    for j in range(n1):
+        o = np.uint64((i * n1 + j) * n2)
+        parity = np.uint64((i + j + colour) & 1)
+        for k in range(np.uint64(n2)):
+            x[o + k] = mask[k + parity] * dinv[o + k] * b[o + k]
+
+
+@njit(**OPTIONS)
+def _add_plane(x, coarse, dinv, shape, factors, i):
+    """x += P e on plane i: every cell takes its block's value."""
+    _, n1, n2 = shape
+    c0, c1, c2 = factors
+    m1, m2 = (n1 + c1 - 1) // c1, (n2 + c2 - 1) // c2
+    for j in range(n1):
+        o = np.uint64((i * n1 + j) * n2)
+        q = np.uint64((i // c0 * m1 + j // c1) * m2)
+        if c2 == 1:
+            for k in range(np.uint64(n2)):
+                e = coarse[q + k]
+                x[o + k] += e if dinv[o + k] > 0 else np.float32(0)
+        else:
+            half = np.uint64(n2 // 2)
+            two, one = np.uint64(2), np.uint64(1)
+            for k in range(half):
+                e = coarse[q + k]
+                x[o + two * k] += e if dinv[o + two * k] > 0 else np.float32(0)
+                x[o + two * k + one] += e if dinv[o + two * k + one] > 0 else np.float32(0)
+            if n2 % 2:
+                k = np.uint64(n2 - 1)
+                x[o + k] += coarse[q + half] if dinv[o + k] > 0 else np.float32(0)
+
+
+@njit(**OPTIONS)
+def _stage(x, b, dinv, level, shape, periodic, i, stage, first, zero_start, mask, padded, row):
+    colour = (first + stage) & 1
+    if stage == 0 and zero_start:
+        _start_plane(x, b, dinv, shape, i, colour, mask)
+    else:
+        _relax_plane(x, b, dinv, level, shape, periodic, i, colour, first == 1, mask, padded, row)
+
+
+@njit(**OPTIONS)
+def _scratch(n2, omega):
+    """(omega and 0 in turn, a row with a cell more at either end, a row)."""
+    mask = np.zeros(n2 + 1, np.float32)
+    mask[::2] = omega
+    return mask, np.zeros(n2 + 2, np.float32), np.empty(n2, np.float32)
+
+
+@njit(parallel=True, **OPTIONS)
+def smooth(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, correct, slabs):
+    """Half-sweeps of alternating colour, the first of colour `first`; correct: x += P coarse before them.
+
+    slabs > 1 needs every slab longer than 2 (stages + 1) planes. One slab of a grid that is periodic with an odd
+    size goes without overlap, rows and planes backwards when first is 1, so that post- is the transpose of
+    pre-smoothing even where a colour meets itself.
+    """
+    n0, n2 = shape[0], shape[2]
+    if slabs == 1:
+        mask, padded, row = _scratch(n2, omega)
+        if zero_start:
+            x[:] = 0
+        if correct:
+            for i in range(n0):
+                _add_plane(x, coarse, dinv, shape, factors, i)
+        for stage in range(stages):
+            for step in range(n0):
+                i = step if first == 0 else n0 - 1 - step
+                _stage(x, b, dinv, level, shape, periodic, i, stage, first, False, mask, padded, row)
+        return
+    lead = 0 if zero_start else 1
+    wrapped = periodic[0]
+    for slab in prange(slabs):
+        mask, padded, row = _scratch(n2, omega)
+        low, high = np.int64(slab * n0 // slabs), np.int64((slab + 1) * n0 // slabs)
+        cut_low = low > 0 or wrapped
+        cut_high = high < n0 or wrapped
+        for front in range(low, high + stages + lead):
+            if correct and front < high:
+                _add_plane(x, coarse, dinv, shape, factors, front)
+            for stage in range(stages):
+                i = front - stage - lead
+                start = low + (stage + lead if cut_low else 0)
+                stop = high - (stage + lead if cut_high else 0)
+                if start <= i < stop:
+                    _stage(x, b, dinv, level, shape, periodic, i, stage, first, zero_start, mask, padded, row)
+    for edge in prange(slabs):
+        if edge > 0 or wrapped:
+            mask, padded, row = _scratch(n2, omega)
+            middle = np.int64(edge * n0 // slabs)
+            for stage in range(stages):
+                reach = stage + lead
+                for i in range(middle - reach, middle + reach):
+                    _stage(x, b, dinv, level, shape, periodic, i % n0, stage, first, zero_start, mask, padded, row)
+
+
+@njit(**OPTIONS)
+def _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, padded, row, total):
+    t0, t1, t2, w, uniform = level
+    n0, n1, n2 = shape
+    c0, c1, c2 = factors
+    m1, m2 = (n1 + c1 - 1) // c1, (n2 + c2 - 1) // c2
+    for bj in range(m1):
+        for k in range(n2):
+            total[k] = 0
+        for i in range(big * c0, min((big + 1) * c0, n0)):
+            for j in range(bj * c1, min((bj + 1) * c1, n1)):
+                at, has = _rows(i, j, n0, n1, n2, periodic[0], periodic[1])
+                o = at[0]
+                _load(padded, x, o, n2, periodic[2])
+                if uniform:
+                    _gather_uniform(row, b, x, padded, at, has, w, n2)
+                else:
+                    _gather_faces(row, b, x, padded, at, t0, t1, t2, i, j, n1, n2)
+                for k in range(np.uint64(n2)):
+                    d = dinv[o + k]
+                    r = row[k] - padded[k + np.uint64(1)] / d
+                    total[k] += r if d > 0 else np.float32(0)
+        q = (big * m1 + bj) * m2
+        if c2 == 1:
+            for k in range(n2):
+                coarse[q + k] = total[k]
+        else:
+            for k in range(n2 // 2):
+                coarse[q + k] = total[2 * k] + total[2 * k + 1]
+            if n2 % 2:
+                coarse[q + m2 - 1] = total[n2 - 1]
+
+
+@njit(parallel=True, **OPTIONS)
+def restrict_residual(x, b, dinv, level, shape, periodic, factors, coarse, chunks):
+    """coarse = P^T (b - A x), the sum over each block."""
+    planes = (shape[0] + factors[0] - 1) // factors[0]
+    for chunk in prange(chunks):
+        _, padded, row = _scratch(shape[2], np.float32(0))
+        total = np.empty_like(row)
+        for big in range(np.int64(chunk) * planes // chunks, (np.int64(chunk) + 1) * planes // chunks):
+            _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, padded, row, total)
+
+
+@njit(inline="always")
+def _given_faces(code, c, i, j, k, shape, periodic, w):
+    """Transmissibility towards given values of a cell whose byte says that there are some."""
+    n0, n1, n2 = shape
+    total = 0.0
+    for face in range(6):
+        if c & (1 << face):
+            step = 2 * (face % 2) - 1
+            ii = i + step if face < 2 else i
+            jj = j + step if face == 2 or face == 3 else j
+            kk = k + step if face > 3 else k
+            outside = ii < 0 or ii >= n0 or jj < 0 or jj >= n1 or kk < 0 or kk >= n2
+            if (outside and not periodic[face // 2]) or code[((ii % n0) * n1 + jj % n1) * n2 + kk % n2] == 0:
+                total += w[face // 2]
+    return total
+
+
+@njit(parallel=True, **OPTIONS)
+def uniform_diagonal(code, w, shape, periodic, dinv, given):
+    """dinv, and in given (when not empty) the transmissibility towards given values, from the bytes of the cells."""
+    n0, n1, n2 = shape
+    table = np.zeros(256, np.float32)
+    for c in range(64, 256):
+        d = w[0] * (c & 1) + w[0] * ((c >> 1) & 1)
+        d += w[1] * ((c >> 2) & 1) + w[1] * ((c >> 3) & 1)
+        d += w[2] * ((c >> 4) & 1) + w[2] * ((c >> 5) & 1)
+        table[c] = 1 / d if d > 0 else 0
+    for row in prange(n0 * n1):
+        i, j = np.int64(row) // n1, np.int64(row) % n1
+        o = np.int64(row) * n2
+        for k in range(n2):
+            dinv[o + k] = table[code[o + k]]
+        if given.size:
+            for k in range(n2):
+                c = code[o + k]
+                given[o + k] = _given_faces(code, c, i, j, k, shape, periodic, w) if c & 128 else np.float32(0)
+
+
+@njit(parallel=True, **OPTIONS)
+def split_faces(code, t0, t1, t2, periodic, s0, s1, s2, given):
+    """Single-precision faces between unknowns, the low ones of every cell, and in given the sum of the others."""
+    n0, n1, n2 = code.shape
+    zero = np.float32(0)
+    for row in prange(n0 * n1):
+        i, j = np.int64(row) // n1, np.int64(row) % n1
+        for k in range(n2):
+            s0[i, j, k] = zero
+            s1[i, j, k] = zero
+            s2[i, j, k] = zero
+            given[i, j, k] = zero
+            if code[i, j, k] == 0:
+                continue
+            g = 0.0
+            if code[i - 1, j, k] != 0 and (i > 0 or periodic[0]):
+                s0[i, j, k] = t0[i, j, k]
+            else:
+                g += t0[i, j, k]
+            if code[i, j - 1, k] != 0 and (j > 0 or periodic[1]):
+                s1[i, j, k] = t1[i, j, k]
+            else:
+                g += t1[i, j, k]
+            if code[i, j, k - 1] != 0 and (k > 0 or periodic[2]):
+                s2[i, j, k] = t2[i, j, k]
+            else:
+                g += t2[i, j, k]
+            if not (code[(i + 1) % n0, j, k] != 0 and (i < n0 - 1 or periodic[0])):
+                g += t0[i + 1, j, k]
+            if not (code[i, (j + 1) % n1, k] != 0 and (j < n1 - 1 or periodic[1])):
+                g += t1[i, j + 1, k]
+            if not (code[i, j, (k + 1) % n2] != 0 and (k < n2 - 1 or periodic[2])):
+                g += t2[i, j, k + 1]
+            given[i, j, k] = g
+
+
+@njit(parallel=True, **OPTIONS)
+def coarsen_code(code, w, shape, periodic, factors, given, t0, t1, t2, extra, factor_given):
+    """Faces and given part of the next level, from the bytes of a uniform one."""
+    n0, n1, n2 = shape
+    c0, c1, c2 = factors
+    m0, m1, m2 = extra.shape
+    w0, w1, w2 = np.float32(w[0] / c0), np.float32(w[1] / c1), np.float32(w[2] / c2)
+    for block in prange(m0 * m1):
+        bi, bj = np.int64(block) // m1, np.int64(block) % m1
+        for bk in range(m2):
+            f0, f1, f2, g = 0, 0, 0, np.float32(0)
+            for i in range(bi * c0, min((bi + 1) * c0, n0)):
+                for j in range(bj * c1, min((bj + 1) * c1, n1)):
+                    for k in range(bk * c2, min((bk + 1) * c2, n2)):
+                        o = (i * n1 + j) * n2 + k
+                        c = code[o]
+                        if c == 0:
+                            continue
+                        if c & 128:
+                            g += given[o]
+                        if i == bi * c0 and c & 1:
+                            if i > 0:
+                                f0 += code[o - n1 * n2] != 0
+                            elif periodic[0]:
+                                f0 += code[o + (n0 - 1) * n1 * n2] != 0
+                        if j == bj * c1 and c & 4:
+                            if j > 0:
+                                f1 += code[o - n2] != 0
+                            elif periodic[1]:
+                                f1 += code[o + (n1 - 1) * n2] != 0
+                        if k == bk * c2 and c & 16:
+                            if k > 0:
+                                f2 += code[o - 1] != 0
+                            elif periodic[2]:
+                                f2 += code[o + n2 - 1] != 0
+            t0[bi, bj, bk] = w0 * f0
+            t1[bi, bj, bk] = w1 * f1
+            t2[bi, bj, bk] = w2 * f2
+            extra[bi, bj, bk] = factor_given * g
+
+
+@njit(parallel=True, **OPTIONS)
+def coarsen_faces(s0, s1, s2, given, factors, t0, t1, t2, extra, factor_given):
+    """Faces and given part of the next level."""
+    n0, n1, n2 = given.shape
+    c0, c1, c2 = factors
+    m0, m1, m2 = extra.shape
+    w0, w1, w2 = np.float32(1 / c0), np.float32(1 / c1), np.float32(1 / c2)
+    for block in prange(m0 * m1):
+        bi, bj = np.int64(block) // m1, np.int64(block) % m1
+        for bk in range(m2):
+            f0, f1, f2, g = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for i in range(bi * c0, min((bi + 1) * c0, n0)):
+                for j in range(bj * c1, min((bj + 1) * c1, n1)):
+                    for k in range(bk * c2, min((bk + 1) * c2, n2)):
+                        g += given[i, j, k]
+                        if i == bi * c0:
+                            f0 += s0[i, j, k]
+                        if j == bj * c1:
+                            f1 += s1[i, j, k]
+                        if k == bk * c2:
+                            f2 += s2[i, j, k]
+            t0[bi, bj, bk] = w0 * f0
+            t1[bi, bj, bk] = w1 * f1
+            t2[bi, bj, bk] = w2 * f2
+            extra[bi, bj, bk] = factor_given * g
+
+
+@njit(parallel=True, **OPTIONS)
+def close_level(t0, t1, t2, periodic, given, dinv):
+    """The high outer faces (the low ones again where periodic), and the inverse diagonal."""
+    n0, n1, n2 = given.shape
+    zero = np.float32(0)
+    for row in prange(n0 * n1):
+        i, j = np.int64(row) // n1, np.int64(row) % n1
+        for k in range(n2):
+            if i == n0 - 1:
+                t0[n0, j, k] = t0[0, j, k] if periodic[0] else zero
+            if j == n1 - 1:
+                t1[i, n1, k] = t1[i, 0, k] if periodic[1] else zero
+        t2[i, j, n2] = t2[i, j, 0] if periodic[2] else zero
+        for k in range(n2):
+            high0 = t0[i + 1, j, k] if i < n0 - 1 else (t0[0, j, k] if periodic[0] else zero)
+            high1 = t1[i, j + 1, k] if j < n1 - 1 else (t1[i, 0, k] if periodic[1] else zero)
+            d = t0[i, j, k] + high0 + t1[i, j, k] + high1 + t2[i, j, k] + t2[i, j, k + 1] + given[i, j, k]
+            dinv[i, j, k] = 1 / d if d > 0 else zero

@@ -1,0 +1,340 @@
+"""The front door: solve() and PoissonSolver."""
+
+import time
+
+import numpy as np
+
+from deconjugate.operators.poisson import PoissonOperator
+from deconjugate.solver.certified import CertifiedConjugateGradient
+from deconjugate.solver.conjugate import conjugate_gradient
+from deconjugate.solver.fast_poisson import BoxPoisson
+from deconjugate.solver.multigrid import Multigrid
+from deconjugate.solver.null_space import NullSpace
+from deconjugate.solver.result import SolveResult, SolveStatus
+from deconjugate.solver.unstructured import UnstructuredSolver
+from deconjugate.solver.vectors import VectorForm
+
+METHODS = ("auto", "multigrid", "dct", "cg")
+_EPSILON = np.finfo(np.float64).eps
+# A backward error of so many units of rounding is the best float64 can be asked for.
+_ROUNDING = 32
+# What each method falls back on when it stagnates or breaks down.
+_FALLBACK = {"dct": "multigrid", "multigrid": "cg"}
+
+
+def solve(A, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, method="auto", callback=None, device="auto"):
+    """Solve A x = b and say how well.
+
+    .. math:: ||b - A x||_2 \\le \\max(rtol ||b||_2, atol)
+
+    of the true residual in float64 is what ``converged`` means, whatever the precision inside.
+
+    Parameters
+    ----------
+    A : PoissonOperator, scipy sparse matrix, or linear operator; symmetric positive (semi)definite
+    b : array
+        For a PoissonOperator: the grid's shape, or flat (every cell, or the unknowns only), with any leading batch
+        axes. x comes back in the same form. What b holds outside the unknowns is no part of the system.
+    x0 : array of b's form, optional
+        Start.
+    rtol, atol : float, >= 0
+        Smaller costs more; see ``SolveStatus.ATTAINABLE_ACCURACY`` for where float64 ends.
+    maxiter : int, optional
+        500 iterations by default; 10 times the unknowns for ``method="cg"``.
+    method : "auto", "multigrid", "dct" or "cg"
+        "auto" is "dct" on a box without obstacles of constant coefficient, where that is exact, and "multigrid"
+        elsewhere; for matrices algebraic multigrid when PyAMG is installed, else Jacobi.
+    callback : callable, optional
+        Called as callback(x) after each iteration, x a grid array; slows the loop.
+    device : "auto" or "cpu"
+
+    Returns
+    -------
+    SolveResult
+
+    Raises
+    ------
+    TypeError, ValueError
+        For input that no method could solve: the argument is named. What goes wrong during the iteration is a status.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.solver import PoissonOperator, solve
+    >>> A = PoissonOperator(np.ones((16, 16), bool), boundary="dirichlet")
+    >>> result = solve(A, np.ones((16, 16)))
+    >>> result.converged, result.relative_residual < 1e-6
+    (True, True)
+    """
+    return PoissonSolver(A, method=method, device=device).solve(
+        b, x0=x0, rtol=rtol, atol=atol, maxiter=maxiter, callback=callback
+    )
+
+
+class PoissonSolver:
+    """A solver that keeps what it set up, for many right-hand sides and for domains that change.
+
+    Parameters
+    ----------
+    A, method, device
+        As for :func:`solve`.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.solver import PoissonOperator, PoissonSolver
+    >>> cells = np.ones((16, 16), bool)
+    >>> solver = PoissonSolver(PoissonOperator(cells, boundary="dirichlet"))
+    >>> first = solver.solve(np.ones((16, 16)))
+    >>> cells[4:8, 4:8] = False
+    >>> solver.update(cells=cells).solve(np.ones((16, 16)), x0=first.x).converged
+    True
+    """
+
+    def __init__(self, A, *, method="auto", device="auto"):
+        if method not in METHODS:
+            raise ValueError(f"method is {method!r}; choose from {', '.join(METHODS)}")
+        if device not in ("auto", "cpu"):
+            raise ValueError(f"device is {device!r}; this version runs on 'cpu' (or 'auto')")
+        self._asked = method
+        self.device = "cpu"
+        start = time.perf_counter()
+        if isinstance(A, PoissonOperator):
+            self._set_operator(A)
+        else:
+            if method not in ("auto", "cg"):
+                raise ValueError(f"method {method!r} needs a PoissonOperator; for a matrix choose 'auto' or 'cg'")
+            self._general = UnstructuredSolver(A, algebraic=method == "auto")
+            self.operator, self.method = None, self._general.method
+        self.setup_seconds = time.perf_counter() - start
+
+    def _set_operator(self, operator):
+        if not operator.unknowns.any():
+            raise ValueError("cells has no unknowns: none of them is INTERIOR")
+        self._general = None
+        self.operator = operator
+        exact = _is_plain_box(operator)
+        self.method = ("dct" if exact else "multigrid") if self._asked == "auto" else self._asked
+        self._parts = {}
+        self._null = NullSpace(operator)
+        if self.method == "dct":
+            self._box()
+        if self.method == "multigrid" or (self.method == "dct" and not exact):
+            self._multigrid()
+
+    def update(self, *, cells=None, coefficient=None):
+        """The same solver on other cells or another coefficient (None keeps the present one).
+
+        Spacing and boundary stay. The hierarchy is made anew, which costs about as much as an iteration.
+        """
+        if self.operator is None:
+            raise TypeError("update() needs a solver of a PoissonOperator")
+        old = self.operator
+        start = time.perf_counter()
+        self._set_operator(
+            PoissonOperator(
+                old.cells if cells is None else cells,
+                spacing=old.spacing,
+                boundary=old.boundary,
+                coefficient=old.coefficient if coefficient is None else coefficient,
+            )
+        )
+        self.setup_seconds = time.perf_counter() - start
+        return self
+
+    def solve(self, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, callback=None):
+        """Solve A x = b; arguments and result as for :func:`solve`."""
+        for name, value in (("rtol", rtol), ("atol", atol)):
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}; it must be finite and not negative")
+        if maxiter is not None and maxiter < 0:
+            raise ValueError(f"maxiter is {maxiter}; it must not be negative")
+        start = time.perf_counter()
+        if self._general is not None:
+            form = VectorForm.flat(self._general.size)
+        else:
+            form = VectorForm.of(self.operator, b)
+        systems = form.read(b, "b")
+        starts = None if x0 is None else form.read(x0, "x0")
+        if starts is not None and starts.shape != systems.shape:
+            raise ValueError(f"x0 has shape {np.shape(x0)}; it must be that of b, {np.shape(b)}")
+        one = self._solve_general if self._general is not None else self._solve_grid
+        answers = [
+            one(system, None if starts is None else starts[k], rtol, atol, maxiter, callback)
+            for k, system in enumerate(systems)
+        ]
+        x = form.write(np.stack([answer.x for answer in answers]), b)
+        return _collect(answers, x, form.batch, self.setup_seconds, time.perf_counter() - start, self.device)
+
+    def as_preconditioner(self):
+        """One multigrid cycle as a SciPy linear operator on the unknowns, symmetric positive (semi)definite.
+
+        For matrices ``A.to_sparse()`` in ``scipy.sparse.linalg.cg(..., M=)``.
+        """
+        from scipy.sparse.linalg import LinearOperator
+
+        if self.operator is None:
+            raise TypeError("as_preconditioner() needs a solver of a PoissonOperator")
+        unknowns = self.operator.unknowns.ravel()
+        size = int(np.count_nonzero(unknowns))
+        multigrid = self._multigrid()
+
+        def matvec(r):
+            full = np.zeros(unknowns.size, np.float32)
+            full[unknowns] = np.reshape(r, -1)
+            return multigrid.apply(full, np.empty_like(full))[unknowns].astype(np.float64)
+
+        return LinearOperator((size, size), matvec=matvec, rmatvec=matvec, dtype=np.float64)
+
+    def _part(self, name, make):
+        if name not in self._parts:
+            self._parts[name] = make()
+        return self._parts[name]
+
+    def _box(self):
+        return self._part("box", lambda: BoxPoisson.of(self.operator))
+
+    def _multigrid(self):
+        return self._part("multigrid", lambda: Multigrid(self.operator))
+
+    def _solve_general(self, b, x0, rtol, atol, maxiter, callback):
+        x, status, norms = self._general.solve(b, x0, rtol, atol, maxiter, callback)
+        return _answer(x, b, self._general.apply, self._general.norm, status, norms, 0.0, rtol, atol, self.method)
+
+    def _solve_grid(self, b, x0, rtol, atol, maxiter, callback):
+        operator = self.operator
+        norm_b = float(np.linalg.norm(b))
+        target = max(rtol * norm_b, atol)
+        b, removed = self._null.project(b)
+        # What cannot be solved is part of the residual too; a tenth of the tolerance is always left to the iteration.
+        inner = np.sqrt(max(target**2 - removed**2, (0.1 * target) ** 2))
+        x = np.zeros_like(b) if x0 is None else x0 * operator.unknowns
+        norms, tried, method = [], [], self.method
+        while True:
+            tried.append(method)
+            status, more = self._run(method, b, x, inner, maxiter, callback, len(norms))
+            norms = norms[:-1] + more
+            if status in (SolveStatus.CONVERGED, SolveStatus.MAXITER) or method not in _FALLBACK:
+                break
+            if status is SolveStatus.STAGNATED and self._at_rounding(x, norms[-1], norm_b):
+                break
+            if not np.isfinite(x).all():
+                x[:] = 0.0
+            method = _FALLBACK[method]
+        self._null.center(x)
+        norms[-1] = float(np.hypot(norms[-1], removed)) if removed else norms[-1]
+        if removed > target:
+            status = SolveStatus.INCOMPATIBLE
+        elif status is SolveStatus.STAGNATED and self._at_rounding(x, norms[-1], norm_b):
+            status = SolveStatus.ATTAINABLE_ACCURACY
+        answer = _answer(
+            x, b, operator.apply, self._norm, status, norms, removed, rtol, atol, " + ".join(tried), norm_b
+        )
+        return answer
+
+    @property
+    def _norm(self):
+        """An upper bound of ||A||_2, by Gershgorin."""
+        operator = self.operator
+        if operator._faces is None:
+            return float(4.0 * operator._weights[[n > 1 for n in operator._shape3]].sum())
+        return self._part("norm", lambda: 4.0 * sum(float(face.max()) for face in operator._faces))
+
+    def _at_rounding(self, x, residual, norm_b):
+        return residual <= _ROUNDING * _EPSILON * (self._norm * float(np.linalg.norm(x)) + norm_b)
+
+    def _run(self, method, b, x, target, maxiter, callback, done):
+        """Improve x in place; (status, residual norms)."""
+        left = (500 if maxiter is None else maxiter) - max(done - 1, 0)
+        if method == "dct" and _is_plain_box(self.operator):
+            return self._exact(b, x, target, left, callback)
+        if method == "cg":
+            x0, limit = x.copy(), None if maxiter is None else left
+            x[:], status, norms = conjugate_gradient(
+                self.operator, b, x0=x0, rtol=0.0, atol=target, maxiter=limit, callback=callback
+            )
+            return status, norms
+        multigrid = self._multigrid()
+        inverse = multigrid if method == "multigrid" else _BoxOnDomain(self._box(), self.operator)
+        loop = self._part(
+            f"{method} loop", lambda: CertifiedConjugateGradient(self.operator, inverse, multigrid.levels[0])
+        )
+        return loop.solve(b, x, target, left, callback)
+
+    def _exact(self, b, x, target, maxiter, callback):
+        """The box solver and as many corrections by itself as rounding asks for."""
+        residual = b - self.operator.apply(x) if x.any() else b.copy()
+        norms = [float(np.linalg.norm(residual))]
+        while norms[-1] > target and len(norms) <= maxiter:
+            x += self._box().solve(residual, overwrite=True)
+            residual = b - self.operator.apply(x)
+            norms.append(float(np.linalg.norm(residual)))
+            if callback is not None:
+                callback(x)
+            if not np.isfinite(norms[-1]):
+                return SolveStatus.NON_FINITE, norms
+            if norms[-1] > 0.5 * norms[-2]:
+                break
+        if norms[-1] <= target:
+            return SolveStatus.CONVERGED, norms
+        return (SolveStatus.MAXITER if len(norms) > maxiter else SolveStatus.STAGNATED), norms
+
+
+class _BoxOnDomain:
+    """The box solver between embedding in the box and restriction to the unknowns."""
+
+    def __init__(self, box, operator):
+        self.box, self.unknowns, self.shape = box, operator.unknowns, operator.grid_shape
+
+    def apply(self, r, out):
+        np.multiply(self.box.solve(r.reshape(self.shape)), self.unknowns, out=out.reshape(self.shape))
+        return out
+
+
+def _is_plain_box(operator):
+    return operator._faces is None and bool(operator.unknowns.all())
+
+
+def _answer(x, b, apply, norm_A, status, norms, removed, rtol, atol, method, norm_b=None):
+    norm_b = float(np.linalg.norm(b)) if norm_b is None else norm_b
+    return SolveResult(
+        x=x,
+        converged=status is SolveStatus.CONVERGED,
+        status=status,
+        iterations=len(norms) - 1,
+        residual_norms=norms,
+        relative_residual=norms[-1] / norm_b if norm_b else norms[-1],
+        backward_error=_ratio(norms[-1], norm_A * float(np.linalg.norm(x)) + norm_b),
+        removed_norm=removed,
+        setup_seconds=0.0,
+        solve_seconds=0.0,
+        method=method,
+        device="cpu",
+    )
+
+
+def _ratio(a, b):
+    return a / b if b else 0.0
+
+
+def _collect(answers, x, batch, setup, seconds, device):
+    """One result of the batch's; plain values where there is no batch."""
+    fields = {}
+    for name in ("converged", "status", "iterations", "relative_residual", "backward_error", "removed_norm"):
+        values = [getattr(answer, name) for answer in answers]
+        if batch:
+            dtype = object if name == "status" else None
+            fields[name] = np.array(values, dtype=dtype).reshape(batch)
+        else:
+            fields[name] = values[0]
+    norms = [answer.residual_norms for answer in answers]
+    methods = list(dict.fromkeys(answer.method for answer in answers))
+    return SolveResult(
+        x=x,
+        residual_norms=norms if batch else norms[0],
+        setup_seconds=setup,
+        solve_seconds=seconds,
+        method=", ".join(methods),
+        device=device,
+        **fields,
+    )
