@@ -28,10 +28,11 @@ MATRIX_SIZE = 1024
 
 @dataclass(frozen=True)
 class Transform:
-    """One axis: its eigenvalues and the maps to and from its eigenvectors, ``f(x, axis, workers)``.
+    """One axis: its eigenvalues and the maps to and from its eigenvectors, ``f(x, axis, workers, spare)``.
 
-    The maps may use the memory of x. ``slow`` says that another way of treating this axis is worth having;
-    ``fourier`` that the axis is left to a real FFT over all such axes, whose ``eigenvalues`` are of the full length.
+    A map returns its result and an array of that shape free for other use, or None; it may use the memory of x and
+    of ``spare``. ``slow`` says that another way of treating this axis is worth having; ``fourier`` that the axis is
+    left to a real FFT over all such axes, whose ``eigenvalues`` are of the full length.
     """
 
     eigenvalues: np.ndarray
@@ -68,8 +69,8 @@ def _eigenvalues(theta):
 
 
 def _scipy(function, kind):
-    def apply(x, axis, workers):
-        return function(x, type=kind, axis=axis, norm="ortho", overwrite_x=True, workers=workers)
+    def apply(x, axis, workers, spare):
+        return function(x, type=kind, axis=axis, norm="ortho", overwrite_x=True, workers=workers), spare
 
     return apply
 
@@ -93,12 +94,14 @@ def _quarter_wave(mirrored):
         y = -(spectrum.real * shift.imag.astype(x.dtype) + spectrum.imag * shift.real.astype(x.dtype))
         return np.ascontiguousarray(np.moveaxis(y, -1, axis))
 
-    if not mirrored:
-        return cosines, cosines
-    return (
-        lambda x, axis, workers: cosines(np.flip(x, axis), axis, workers),
-        lambda x, axis, workers: np.ascontiguousarray(np.flip(cosines(x, axis, workers), axis)),
-    )
+    def forward(x, axis, workers, spare):
+        return cosines(np.flip(x, axis) if mirrored else x, axis, workers), spare
+
+    def inverse(x, axis, workers, spare):
+        y = cosines(x, axis, workers)
+        return np.ascontiguousarray(np.flip(y, axis)) if mirrored else y, spare
+
+    return forward, inverse
 
 
 def _basis(theta, pair):
@@ -120,12 +123,15 @@ def _basis(theta, pair):
 def _product(basis):
     matrices = {np.dtype(t): np.ascontiguousarray(basis, t) for t in (np.float32, np.float64)}
 
-    def apply(x, axis, workers):
+    def apply(x, axis, workers, spare):
         Q = matrices[x.dtype]
-        rows = int(np.prod(x.shape[:axis]))
+        rows, n = int(np.prod(x.shape[:axis])), x.shape[axis]
+        out = np.empty_like(x) if spare is None else spare
         if axis == x.ndim - 1:
-            return (x.reshape(rows, -1) @ Q.T).reshape(x.shape)
-        return (Q @ x.reshape(rows, x.shape[axis], -1)).reshape(x.shape)
+            np.matmul(x.reshape(rows, n), Q.T, out=out.reshape(rows, n))
+        else:
+            np.matmul(Q, x.reshape(rows, n, -1), out=out.reshape(rows, n, -1))
+        return out, x
 
     return apply
 

@@ -115,8 +115,9 @@ class BoxPoisson(LinearOperator):
 
     def _in_place(self, x):
         """The solution for x (batch, \\*shape), whose memory is used."""
+        spare = None
         for axis, t in self._real:
-            x = t.forward(x, axis + 1, self.workers)
+            x, spare = t.forward(x, axis + 1, self.workers, spare)
         if self._fourier:
             axes = [axis + 1 for axis in self._fourier]
             spectrum = scipy.fft.rfftn(x, axes=axes, overwrite_x=True, workers=self.workers)
@@ -127,7 +128,7 @@ class BoxPoisson(LinearOperator):
         else:
             self._divide(x)
         for axis, t in reversed(self._real):
-            x = t.inverse(x, axis + 1, self.workers)
+            x, spare = t.inverse(x, axis + 1, self.workers, spare)
         return x
 
     def _eigenvalue_tables(self, eigenvalues, dtype):
