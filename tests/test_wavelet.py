@@ -6,7 +6,7 @@ import pywt
 
 from deconjugate.operators import OrthogonalWavelet, Starlet, StationaryWavelet, dictionary, estimate_noise
 
-SHAPE = (19, 23)
+SHAPE = (13, 17)
 NAMES = ["haar", "db4", "sym5", "orthogonal-haar", "orthogonal-db4"]
 
 
