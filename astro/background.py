@@ -2,18 +2,26 @@
 
 import numpy as np
 
+SKIES = ("map", "flat", "none")
 
-def background_and_rms(data, mask=None, *, box=None):
+
+def background_and_rms(data, mask=None, *, sky="map", box=None):
     """Background and rms maps, sources left out.
 
-    Sigma-clipped statistics in boxes, median-filtered and interpolated: photutils' ``Background2D`` with SExtractor's
-    mode estimate. An image of fewer than three boxes a side gets one number for all of it.
+    "map": sigma-clipped statistics in boxes, median-filtered and interpolated: photutils' ``Background2D`` with
+    SExtractor's mode estimate; an image of fewer than three boxes a side counts as one box. "flat": one mode for the
+    whole image, and the scatter of the pixels below it, which no crowd of sources widens:
+
+    .. math:: \\mathrm{rms}^2 = \\langle (d - b)^2 \\rangle_{d < b}
 
     Parameters
     ----------
     data : (h, w) array
     mask : (h, w) bool array, optional
         True = bad. NaN is left out in any case.
+    sky : "map", "flat" or "none"
+        "flat" for a field that crowds or fills the boxes with light, whose sky a map would take for background;
+        "none" for an image without sky: the background is 0, the noise as for "map".
     box : int, optional
         Side of a box in pixels; default an eighth of the shorter side, at least 32. Larger boxes keep more of the light
         of extended sources out of the background.
@@ -25,56 +33,70 @@ def background_and_rms(data, mask=None, *, box=None):
     Raises
     ------
     ValueError
-        No pixel is good; box is less than 8.
+        No pixel is good; all good pixels are equal; box is less than 8; sky is unknown.
 
     Example
     -------
     >>> import numpy as np
-    >>> sky, rms = background_and_rms(np.random.default_rng(1).normal(100.0, 3.0, (131, 143)))
-    >>> round(float(sky.mean())), round(float(rms.mean()))
+    >>> level, rms = background_and_rms(np.random.default_rng(1).normal(100.0, 3.0, (131, 143)))
+    >>> round(float(level.mean())), round(float(rms.mean()))
     (100, 3)
     """
     from astropy.stats import SigmaClip
     from photutils.background import Background2D, SExtractorBackground
 
+    if sky not in SKIES:
+        raise ValueError(f"sky is {sky!r}; choose one of {', '.join(SKIES)}")
     data = np.asarray(data, dtype=np.float64)
     bad = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | np.asarray(mask, dtype=bool)
     if bad.all():
         raise ValueError("no pixel of the image is good: all are masked or NaN")
+    if np.ptp(data[~bad]) == 0.0:
+        raise ValueError(f"all good pixels of the image are {data[~bad][0]:g}: there is nothing to measure noise from")
     box = max(32, min(data.shape) // 8) if box is None else int(box)
     if box < 8:
         raise ValueError(f"box is {box} pixels; statistics need 8 or more")
-    clip, sky = SigmaClip(3.0, maxiters=10), SExtractorBackground()
-    if min(data.shape) < 3 * box:
+    clip, mode = SigmaClip(3.0, maxiters=10), SExtractorBackground()
+    if sky == "flat" or min(data.shape) < 3 * box:
         good = clip(data[~bad], masked=False)
-        return np.full(data.shape, sky(good)), np.full(data.shape, good.std())
-    boxes = Background2D(
-        np.where(bad, 0.0, data),
-        box,
-        mask=bad,
-        filter_size=3,
-        exclude_percentile=50.0,
-        sigma_clip=clip,
-        bkg_estimator=sky,
-    )
-    return boxes.background, boxes.background_rms
+        level, rms = float(mode(good)), good.std()
+        below = good[good < level]
+        if sky == "flat" and below.size:
+            rms = np.sqrt(np.mean((below - level) ** 2))
+        level, rms = np.full(data.shape, level), np.full(data.shape, rms)
+    else:
+        boxes = Background2D(
+            np.where(bad, 0.0, data),
+            box,
+            mask=bad,
+            filter_size=3,
+            exclude_percentile=50.0,
+            sigma_clip=clip,
+            bkg_estimator=mode,
+        )
+        level, rms = boxes.background, boxes.background_rms
+    return (np.zeros(data.shape) if sky == "none" else level), rms
 
 
-def noise_map(data, background, rms, *, gain=None):
-    """Standard deviation per pixel: sky noise, and the shot noise of the sources where the gain is known.
+def noise_map(data, background, rms, *, gain=None, psf_error=0.0):
+    """Standard deviation per pixel: sky noise, shot noise of the sources, and what an imperfect PSF leaves of them.
 
-    .. math:: \\sigma^2 = \\mathrm{rms}^2 + \\max(\\mathrm{data} - \\mathrm{background}, 0) / \\mathrm{gain}
+    .. math:: \\sigma^2 = \\mathrm{rms}^2 + s / \\mathrm{gain} + (\\epsilon s)^2, \\qquad
+              s = \\max(\\mathrm{data} - \\mathrm{background}, 0)
 
     Parameters
     ----------
     data, background, rms : (h, w) arrays
     gain : float, > 0, optional
-        Electrons per unit of the data.
+        Electrons per unit of the data; without it there is no shot noise.
+    psf_error : float, >= 0
+        epsilon, the relative error of the PSF. Without it, errors of the PSF around stars brighter than 1 / epsilon
+        times the noise are explained by light that is not there.
 
     Raises
     ------
     ValueError
-        gain is not positive.
+        gain is not positive; psf_error is negative.
 
     Example
     -------
@@ -82,9 +104,10 @@ def noise_map(data, background, rms, *, gain=None):
     >>> float(noise_map(np.array([[109.0]]), 100.0, 4.0, gain=1.0)[0, 0])
     5.0
     """
-    data, background, rms = np.broadcast_arrays(*(np.asarray(a, dtype=np.float64) for a in (data, background, rms)))
-    if gain is None:
-        return rms.copy()
-    if not (np.isfinite(gain) and gain > 0.0):
+    if not (gain is None or (np.isfinite(gain) and gain > 0.0)):
         raise ValueError(f"gain is {gain}; give the electrons per unit of the data, a positive number")
-    return np.sqrt(rms**2 + np.fmax(data - background, 0.0) / gain)
+    if not (np.isfinite(psf_error) and psf_error >= 0.0):
+        raise ValueError(f"psf_error is {psf_error}; give a fraction, 0 or more")
+    signal = np.fmax(np.asarray(data, dtype=np.float64) - background, 0.0)
+    shot = 0.0 if gain is None else signal / gain
+    return np.sqrt(np.asarray(rms, dtype=np.float64) ** 2 + shot + (psf_error * signal) ** 2)

@@ -83,6 +83,13 @@ def _parser():
         "--fwhm-pix", type=_positive, metavar="PIXELS", help="the same in pixels, for an image without WCS"
     )
     psf.add_argument("--beta", type=_beta, metavar="B", help="exponent of the Moffat, above 1 (default 3)")
+    psf.add_argument(
+        "--psf-error",
+        type=_fraction,
+        default=0.0,
+        metavar="F",
+        help="its relative error, say 0.02: keeps bright stars from being fitted beyond it (default 0)",
+    )
     data = command.add_argument_group("input")
     data.add_argument(
         "--ext", metavar="EXT", help="image extension, name or number (default: first 2-D image, SCI first)"
@@ -96,6 +103,12 @@ def _parser():
     )
     data.add_argument("--mask", metavar="EXT|FILE", help="bad pixels, not zero")
     data.add_argument("--saturation", type=_positive, metavar="LEVEL", help="pixels at or above this are bad")
+    data.add_argument(
+        "--sky",
+        choices=("map", "flat", "none"),
+        default="map",
+        help="measured in boxes (default), as one number, or not there",
+    )
     method = command.add_argument_group("method")
     method.add_argument("--upsample", type=_count, default=2, metavar="N", help="fine pixels per pixel (default 2)")
     method.add_argument(
@@ -115,7 +128,8 @@ class _Version(argparse.Action):
     def __call__(self, parser, *_):
         from importlib.metadata import version
 
-        parser.exit(message=f"deconjugate {version('deconjugate')}\n")
+        print(f"deconjugate {version('deconjugate')}")
+        parser.exit()
 
 
 def _number(text, convert, accept, meaning):
@@ -130,6 +144,10 @@ def _number(text, convert, accept, meaning):
 
 def _positive(text):
     return _number(text, float, lambda value: 0.0 < value < float("inf"), "a positive number")
+
+
+def _fraction(text):
+    return _number(text, float, lambda value: 0.0 <= value < 1.0, "a number from 0 to 1")
 
 
 def _beta(text):
@@ -166,8 +184,10 @@ def _deconvolve(args):
         noise=args.noise,
         noise_kind=args.noise_type,
         gain=args.gain,
+        psf_error=args.psf_error,
         mask=args.mask,
         saturation=args.saturation,
+        sky=args.sky,
         upsample=args.upsample,
         qa=args.qa,
         overwrite=args.overwrite,

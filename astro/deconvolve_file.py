@@ -13,6 +13,7 @@ from deconjugate.astro.wcs import pixel_scale_arcsec, wcs_cards
 
 WRITTEN = ("SCI", "ERR", "MASK", "RESIDUAL", "PSF")
 PIXEL_SIDES = ("PIXSCALE", "SECPIX", "SECPIX1", "SECPIX2", "PIXSCAL1", "PIXSCAL2")  # headers' own words for the scale
+NOT_OF_THE_RESULT = ("progress", "device")  # options that change no pixel
 PIXEL_AREAS = ("PIXAR_SR", "PIXAR_A2")
 
 
@@ -28,8 +29,10 @@ def deconvolve_file(
     noise=None,
     noise_kind=None,
     gain=None,
+    psf_error=0.0,
     mask=None,
     saturation=None,
+    sky="map",
     upsample=2,
     qa=None,
     overwrite=False,
@@ -56,8 +59,13 @@ def deconvolve_file(
         See :func:`deconjugate.astro.read_image`. Without noise it is measured from the sky.
     gain : float, > 0, optional
         Electrons per count, for the shot noise of the sources in a measured noise.
+    psf_error : float, >= 0
+        Relative error of the PSF, added to the noise in proportion to the signal: see
+        :func:`deconjugate.astro.background.noise_map`.
     saturation : float, optional
         Pixels of this value or more are bad.
+    sky : "map", "flat" or "none"
+        How the sky is measured: see :func:`deconjugate.astro.background.background_and_rms`.
     upsample : int, >= 1
     qa : str or path, optional
         Where to draw :func:`deconjugate.astro.qa.qa_page`.
@@ -90,14 +98,16 @@ def deconvolve_file(
 
     from deconjugate.astro.deconvolve import deconvolve
 
-    sky, rms = background_and_rms(image.data, image.mask)
-    sigma = noise_map(image.data, sky, rms, gain=gain) if noise is None else image.uncertainty.array
+    level, rms = background_and_rms(image.data, image.mask, sky=sky)
+    sigma = rms if noise is None else image.uncertainty.array
+    sigma = noise_map(image.data, level, sigma, gain=gain, psf_error=psf_error)
     sources = image.copy()
-    sources.data = image.data - sky
+    sources.data = image.data - level
     result = deconvolve(sources, psf, upsample=upsample, noise=sigma, **options)
 
     sharp = result.image
-    sharp.data = sharp.data + np.repeat(np.repeat(sky, upsample, 0), upsample, 1) / upsample**2
+    sharp.meta = image.meta.copy()
+    sharp.data = sharp.data + np.repeat(np.repeat(level, upsample, 0), upsample, 1) / upsample**2
     conserved = "counts"
     if _is_surface_brightness(image.unit):
         conserved = "surface brightness"
@@ -111,8 +121,8 @@ def deconvolve_file(
     history = [
         f"deconjugate {version('deconjugate')}: deconvolved {os.path.basename(path)}",
         f"PSF of the input: {psf_name}",
-        f"output: {upsample} x {upsample} fine pixels per pixel, PSF a Gaussian of FWHM 2 fine pixels, {conserved} conserved",
-        *(f"{name} = {value}" for name, value in options.items() if value is not None),
+        f"{upsample} x {upsample} fine pixels per pixel; PSF a Gaussian of FWHM 2 of them; {conserved} conserved",
+        *(f"{name} = {value}" for name, value in options.items() if name not in NOT_OF_THE_RESULT),
         f"reduced chi^2 {result.reduced_chi2:.4f}, flux ratio {result.flux_ratio:.6f}",
     ]
     native = wcs_cards(image.wcs) if image.wcs is not None else None
@@ -127,7 +137,7 @@ def deconvolve_file(
     if qa is not None:
         name = os.path.basename(path)
         p = psf.fine(upsample)
-        qa_page(qa, image, result, p, upsample=upsample, background=sky, title=name, overwrite=overwrite)
+        qa_page(qa, image, result, p, upsample=upsample, background=level, title=name, overwrite=overwrite)
     return result
 
 

@@ -30,18 +30,24 @@ def globular_cluster(folder):
     """M13 from a photographic survey, its PSF a Moffat as wide as its stars."""
     from deconjugate.astro.background import background_and_rms
     from deconjugate.astro.fits import read_image
-    from deconjugate.astro.stars import measure_star_fwhm
+    from deconjugate.astro.stars import measure_seeing
     from deconjugate.astro.wcs import pixel_scale_arcsec
 
     source = _in_package("astropy", "io/fits/hdu/compressed/tests/data/m13.fits")
     image = read_image(source)
-    sky, rms = background_and_rms(image.data)
-    fwhm, stars = measure_star_fwhm(image.data, sky, rms)
-    arcsec = fwhm * pixel_scale_arcsec(image.wcs)
-    print(f"M13, {image.shape[1]} x {image.shape[0]} pixels: {len(stars)} stars are {arcsec:.2f} arcsec wide")
-    output = folder / "m13_deconvolved.fits"
-    qa = folder / "m13_qa.png"
-    _run("deconvolve", source, "--fwhm", f"{arcsec:.3f}", "-o", output, "--qa", qa)
+    # The cluster fills the frame: a map of the sky would take its unresolved stars for sky.
+    sky, rms = background_and_rms(image.data, sky="flat")
+    seeing = measure_seeing(image.data, sky, rms)
+    arcsec = seeing.fwhm_pix * pixel_scale_arcsec(image.wcs)
+    print(
+        f"M13, {image.shape[1]} x {image.shape[0]} pixels: {len(seeing.positions)} stars are {arcsec:.2f} arcsec wide"
+    )
+    output, page = folder / "m13_deconvolved.fits", folder / "m13_qa.png"
+    width = ("--fwhm", f"{arcsec:.3f}", "--beta", f"{seeing.beta:.2f}")
+    # The plate's noise grows with its density: the gain makes the sky's noise that of counted light. Nor is a plate
+    # linear, so bright stars do not have quite the profile of faint ones.
+    noise = ("--gain", f"{sky[0, 0] / rms[0, 0] ** 2:.0f}", "--psf-error", "0.02", "--sky", "flat")
+    _run("deconvolve", source, *width, *noise, "-o", output, "--qa", page)
     sharp = read_image(output)
     pictures = [(image.data - sky, "M13, ground survey"), (_per_native_pixel(sharp.data) - _finer(sky), "deconvolved")]
     _grey(folder / "m13.png", pictures, float(np.median(rms)))
@@ -92,7 +98,7 @@ def _in_package(package, path):
 
 def _run(*arguments):
     """Run the console command as a person would, and show it."""
-    command = ["deconjugate", *map(str, arguments), "--upsample", str(UPSAMPLE), "--overwrite"]
+    command = ["deconjugate", *map(str, arguments), "--upsample", str(UPSAMPLE), "--no-network", "--overwrite"]
     print("$", " ".join(command), flush=True)
     start = time.perf_counter()
     subprocess.run([os.path.join(os.path.dirname(sys.executable), command[0]), *command[1:]], check=True)
@@ -112,11 +118,12 @@ def _grey(path, pictures, rms):
     from matplotlib.figure import Figure
 
     from deconjugate.astro.atomic import write_atomically
-    from deconjugate.astro.qa import busiest_window, stretch
+    from deconjugate.astro.qa import busiest_window
 
     native = pictures[0][0]
+    soft = 60.0 * rms  # linear below, logarithmic above: star light rather than sky noise is to be seen
     window = busiest_window(native, min(native.shape) // 4)
-    top = np.percentile(pictures[1][0], 99.8)
+    top = np.percentile(pictures[1][0], 99.9)
     figure = Figure(figsize=(12.0, 12.4), layout="constrained", facecolor="black")
     axes = figure.subplots(2, 2)
     for column, (picture, name) in enumerate(pictures):
@@ -126,7 +133,8 @@ def _grey(path, pictures, rms):
             (axes[0, column], picture, name),
             (axes[1, column], picture[close], f"{name}, close-up"),
         ):
-            axis.imshow(stretch(part, rms, top), origin="lower", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            shade = np.arcsinh(part / soft) / np.arcsinh(top / soft)
+            axis.imshow(shade, origin="lower", cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_title(label, color="white")
             axis.axis("off")
     write_atomically(path, lambda temporary: figure.savefig(temporary, dpi=110), overwrite=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import textwrap
 import warnings
 from contextlib import contextmanager
 
@@ -331,5 +332,6 @@ def _header(image, history):
     if image.unit is not None and str(image.unit):
         header["BUNIT"] = str(image.unit)
     for line in history:
-        header.add_history(line)
+        for part in textwrap.wrap(line, 72):  # a card holds no more, and would break within words
+            header.add_history(part)
     return header

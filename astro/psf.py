@@ -144,7 +144,8 @@ class PSF:
         position : pair (x, y), optional
             Where in the image, pixels from 0, for a PSF that varies over it; default the middle of its range.
         max_size : int, optional
-            Largest side for an analytic profile, which has no size of its own; arrays keep theirs.
+            Largest side in fine pixels, that of the image: an analytic profile, which has no size of its own, is cut
+            to it; samples that span more are refused.
 
         Returns
         -------
@@ -153,7 +154,8 @@ class PSF:
         Raises
         ------
         ValueError
-            upsample is not a positive whole number; center is unknown; position is not a pair.
+            upsample is not a positive whole number; center is unknown; position is not a pair; samples span more than
+            max_size.
         """
         if isinstance(upsample, bool) or upsample != int(upsample) or upsample < 1:
             raise ValueError(f"upsample is {upsample!r}; give a whole number, 1 or more")

@@ -35,6 +35,12 @@ class Samples:
 
     def fine(self, upsample, center, position, max_size):
         samples = check_psf_array(self.at(position))
+        spans = [round(n * upsample / q) for n, q in zip(samples.shape, self.oversampling)]
+        if max_size is not None and max(spans) > max_size:
+            raise ValueError(
+                f"the PSF of {samples.shape} samples is larger than the image: it spans {max(spans)} fine pixels, "
+                f"the image {max_size}; crop the PSF"
+            )
         middle = [(n - 1) / 2 for n in samples.shape] if center == "keep" else windowed_centroid(samples)
         sizes, transforms = [], []
         for n, c, q in zip(samples.shape, middle, self.oversampling):
