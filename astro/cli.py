@@ -102,7 +102,9 @@ def _parser():
         "--gain", type=_positive, help="electrons per count: adds the sources' shot noise to a measured noise"
     )
     data.add_argument("--mask", metavar="EXT|FILE", help="bad pixels, not zero")
-    data.add_argument("--saturation", type=_positive, metavar="LEVEL", help="pixels at or above this are bad")
+    data.add_argument(
+        "--saturation", type=_positive, metavar="LEVEL", help="pixels at or above this are bad (default: SATURATE)"
+    )
     data.add_argument(
         "--sky",
         choices=("map", "flat", "none"),

@@ -13,6 +13,7 @@ from deconjugate.astro.wcs import pixel_scale_arcsec, wcs_cards
 
 WRITTEN = ("SCI", "ERR", "MASK", "RESIDUAL", "PSF")
 PIXEL_SIDES = ("PIXSCALE", "SECPIX", "SECPIX1", "SECPIX2", "PIXSCAL1", "PIXSCAL2")  # headers' own words for the scale
+IMPOSSIBLE = 10.0  # sigmas below the sky beyond which a pixel is bad
 NOT_OF_THE_RESULT = ("progress", "device")  # options that change no pixel
 PIXEL_AREAS = ("PIXAR_SR", "PIXAR_A2")
 
@@ -63,7 +64,8 @@ def deconvolve_file(
         Relative error of the PSF, added to the noise in proportion to the signal: see
         :func:`deconjugate.astro.background.noise_map`.
     saturation : float, optional
-        Pixels of this value or more are bad.
+        Pixels of this value or more are bad; default what the header says (SATURATE). Pixels more than 10 sigma below
+        the sky are bad in any case.
     sky : "map", "flat" or "none"
         How the sky is measured: see :func:`deconjugate.astro.background.background_and_rms`.
     upsample : int, >= 1
@@ -91,9 +93,10 @@ def deconvolve_file(
         check_qa_format(qa)
         check_output(qa, overwrite=overwrite)
     image = read_image(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
+    if saturation is None and isinstance(image.meta.get("SATURATE"), (int, float)):
+        saturation = image.meta["SATURATE"]
     if saturation is not None:
-        bad = image.data >= saturation
-        image.mask = bad if image.mask is None else image.mask | bad
+        _mask_too(image, image.data >= saturation)
     psf, psf_name = _psf(psf, fwhm_arcsec, fwhm_pix, beta, image.wcs)
 
     from deconjugate.astro.deconvolve import deconvolve
@@ -101,6 +104,8 @@ def deconvolve_file(
     level, rms = background_and_rms(image.data, image.mask, sky=sky)
     sigma = rms if noise is None else image.uncertainty.array
     sigma = noise_map(image.data, level, sigma, gain=gain, psf_error=psf_error)
+    # No light explains these: bleeding columns, defects, undershoots of a resampling.
+    _mask_too(image, image.data < level - IMPOSSIBLE * sigma)
     sources = image.copy()
     sources.data = image.data - level
     result = deconvolve(sources, psf, upsample=upsample, noise=sigma, **options)
@@ -118,10 +123,12 @@ def deconvolve_file(
         for key in keys:
             if isinstance(sharp.meta.get(key), (int, float)):
                 sharp.meta[key] = sharp.meta[key] / divisor
+    n_bad = 0 if image.mask is None else np.count_nonzero(image.mask)
     history = [
         f"deconjugate {version('deconjugate')}: deconvolved {os.path.basename(path)}",
         f"PSF of the input: {psf_name}",
         f"{upsample} x {upsample} fine pixels per pixel; PSF a Gaussian of FWHM 2 of them; {conserved} conserved",
+        f"{n_bad} bad pixels, saturation {saturation}; sky {sky}, gain {gain}, psf_error {psf_error:g}",
         *(f"{name} = {value}" for name, value in options.items() if name not in NOT_OF_THE_RESULT),
         f"reduced chi^2 {result.reduced_chi2:.4f}, flux ratio {result.flux_ratio:.6f}",
     ]
@@ -139,6 +146,11 @@ def deconvolve_file(
         p = psf.fine(upsample)
         qa_page(qa, image, result, p, upsample=upsample, background=level, title=name, overwrite=overwrite)
     return result
+
+
+def _mask_too(image, bad):
+    if bad.any():
+        image.mask = bad if image.mask is None else image.mask | bad
 
 
 def _psf(psf, fwhm_arcsec, fwhm_pix, beta, wcs):
