@@ -198,12 +198,26 @@ def faces_row(out, padded, lo0, hi0, lo1, hi1, a0, b0, a1, b1, t2, code):
         out[k] = d + e + f if code[k] else a0[k] - a0[k]
 
 
+@njit(inline="always")
+def _uniform_cell(x, code, lo0, hi0, lo1, hi1, lo2, hi2, w0, w1, w2):
+    """A u in one cell of value x: the bits of its code multiply the differences to its neighbours."""
+    c = np.int32(code)
+    d = np.float32(np.int32(c & 1)) * (x - lo0)
+    d += np.float32(np.int32((c >> 1) & 1)) * (x - hi0)
+    e = np.float32(np.int32((c >> 2) & 1)) * (x - lo1)
+    e += np.float32(np.int32((c >> 3) & 1)) * (x - hi1)
+    f = np.float32(np.int32((c >> 4) & 1)) * (x - lo2)
+    f += np.float32(np.int32((c >> 5) & 1)) * (x - hi2)
+    return w0 * d + w1 * e + w2 * f
+
+
 @njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
 def apply_uniform(u3, code3, w, periodic, out3, chunks):
     """out = A u; w holds 1 / spacing^2 times the coefficient, by axis.
 
     Flat arrays and unsigned offsets: numba's test for negative indices would keep LLVM from vectorising.
     Outside the grid the row itself stands in for its neighbour, times zero: a given value, or behind a closed face.
+    Along a row, neighbours are read in place; both end cells, which meet the next row there, are then done again.
     """
     n0, n1, n2 = u3.shape
     per0, per1, per2 = periodic
@@ -213,7 +227,6 @@ def apply_uniform(u3, code3, w, periodic, out3, chunks):
     zero = one - one
     rows = n0 * n1
     for chunk in prange(chunks):
-        padded = np.zeros(n2 + 2, u3.dtype)
         for row in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
             i, j = row // n1, row % n1
             o = row * n2
@@ -226,20 +239,39 @@ def apply_uniform(u3, code3, w, periodic, out3, chunks):
             has_hi0 = one if (i < n0 - 1 or per0) else zero
             has_lo1 = one if (j > 0 or per1) else zero
             has_hi1 = one if (j < n1 - 1 or per1) else zero
-            for k in range(n2):
-                padded[k + 1] = u[o + k]
-            if per2:
-                padded[0] = u[o + n2 - 1]
-                padded[n2 + 1] = u[o]
-            for k in range(np.uint64(n2)):
-                x, c = padded[k + np.uint64(1)], np.int32(code[here + k])
-                d = np.float32(np.int32(c & 1)) * (x - has_lo0 * u[lo0 + k])
-                d += np.float32(np.int32((c >> 1) & 1)) * (x - has_hi0 * u[hi0 + k])
-                e = np.float32(np.int32((c >> 2) & 1)) * (x - has_lo1 * u[lo1 + k])
-                e += np.float32(np.int32((c >> 3) & 1)) * (x - has_hi1 * u[hi1 + k])
-                f = np.float32(np.int32((c >> 4) & 1)) * (x - padded[k])
-                f += np.float32(np.int32((c >> 5) & 1)) * (x - padded[k + np.uint64(2)])
-                out[here + k] = w0 * d + w1 * e + w2 * f
+            first = np.uint64(1 if row == 0 else 0)
+            stop = np.uint64(n2 - 1 if row == rows - 1 else n2)
+            for k in range(first, stop):
+                out[here + k] = _uniform_cell(
+                    u[here + k],
+                    code[here + k],
+                    has_lo0 * u[lo0 + k],
+                    has_hi0 * u[hi0 + k],
+                    has_lo1 * u[lo1 + k],
+                    has_hi1 * u[hi1 + k],
+                    u[here + k - np.uint64(1)],
+                    u[here + k + np.uint64(1)],
+                    w0,
+                    w1,
+                    w2,
+                )
+            for end in (0, n2 - 1):
+                k = np.uint64(end)
+                low = o + end - 1 if end > 0 else (o + n2 - 1 if per2 else o)
+                high = o + end + 1 if end < n2 - 1 else (o if per2 else o + end)
+                out[here + k] = _uniform_cell(
+                    u[here + k],
+                    code[here + k],
+                    has_lo0 * u[lo0 + k],
+                    has_hi0 * u[hi0 + k],
+                    has_lo1 * u[lo1 + k],
+                    has_hi1 * u[hi1 + k],
+                    u[np.uint64(low)] if (end > 0 or per2) else zero,
+                    u[np.uint64(high)] if (end < n2 - 1 or per2) else zero,
+                    w0,
+                    w1,
+                    w2,
+                )
 
 
 @njit(parallel=True, cache=True)
@@ -293,12 +325,14 @@ def _join(parent, a, b):
 
 
 @njit(cache=True)
-def _join_rows(parent, start, stop, row_a, row_b, first):
-    """Join the runs of two rows that overlap."""
+def _join_rows(parent, start, stop, row_a, row_b, first, line, face):
+    """Join the runs of two rows that share an open face: ``line`` is the code of one, ``face`` the bit to the other."""
     a, b = first[row_a], first[row_b]
     while a < first[row_a + 1] and b < first[row_b + 1]:
-        if start[a] < stop[b] and start[b] < stop[a]:
-            _join(parent, a, b)
+        for k in range(max(start[a], start[b]), min(stop[a], stop[b])):
+            if line[k] & face:
+                _join(parent, a, b)
+                break
         if stop[a] <= stop[b]:
             a += 1
         else:
@@ -313,7 +347,7 @@ def _count_runs(code):
         line = code[row // n1, row % n1]
         total = np.int64(line[0] != 0)
         for k in range(1, n2):
-            total += np.int64((line[k] != 0) & (line[k - 1] == 0))
+            total += np.int64((line[k] != 0) & ((line[k - 1] == 0) | ((line[k] & 16) == 0)))
         count[row + 1] = total
     return count
 
@@ -329,6 +363,10 @@ def _fill_runs(code, first, start, stop, given):
         inside = False
         for k in range(n2):
             c = line[k]
+            if inside and c != 0 and (c & 16) == 0:  # a closed face between two unknowns
+                stop[run] = k
+                run += 1
+                inside = False
             if c != 0:
                 if not inside:
                     start[run] = k
@@ -343,21 +381,22 @@ def _fill_runs(code, first, start, stop, given):
 
 
 @njit(cache=True)
-def _join_all(n0, n1, n2, first, start, stop, periodic):
+def _join_all(code, first, start, stop, periodic):
+    n0, n1, n2 = code.shape
     parent = np.arange(start.size)
     for i in range(n0):
         for j in range(n1):
-            row = i * n1 + j
+            row, line = i * n1 + j, code[i, j]
             if j > 0:
-                _join_rows(parent, start, stop, row - 1, row, first)
+                _join_rows(parent, start, stop, row - 1, row, first, line, 4)
             elif periodic[1] and n1 > 1:
-                _join_rows(parent, start, stop, row, row + n1 - 1, first)
+                _join_rows(parent, start, stop, row, row + n1 - 1, first, line, 4)
             if i > 0:
-                _join_rows(parent, start, stop, row - n1, row, first)
+                _join_rows(parent, start, stop, row - n1, row, first, line, 1)
             elif periodic[0] and n0 > 1:
-                _join_rows(parent, start, stop, row, row + (n0 - 1) * n1, first)
+                _join_rows(parent, start, stop, row, row + (n0 - 1) * n1, first, line, 1)
             a, b = first[row], first[row + 1] - 1
-            if periodic[2] and b > a and start[a] == 0 and stop[b] == n2:
+            if periodic[2] and b > a and start[a] == 0 and stop[b] == n2 and line[0] & 16:
                 _join(parent, a, b)
     return parent
 
@@ -367,13 +406,12 @@ def runs_of_components(code, periodic):
 
     Returns (first run of each row, start, stop, label of each run from 1, whether each component has a given value).
     """
-    n0, n1, n2 = code.shape
     first = np.cumsum(_count_runs(code))
     start = np.empty(first[-1], np.int64)
     stop = np.empty(first[-1], np.int64)
     given = np.zeros(first[-1], np.uint8)
     _fill_runs(code, first, start, stop, given)
-    parent = _join_all(n0, n1, n2, first, start, stop, periodic)
+    parent = _join_all(code, first, start, stop, periodic)
     label, count = _number(parent)
     held = np.zeros(count + 1, bool)
     held[label[given != 0]] = True

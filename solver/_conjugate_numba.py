@@ -132,6 +132,8 @@ def _step_rows(x, p, r, q, alpha, start, stop, n):
 def step(x, p, r, q, alpha, n, chunks):
     """x += alpha p, r -= alpha q; returns <r, r>; n is the length of a row."""
     rows = x.size // n
+    if chunks == 1:
+        return _step_rows(x, p, r, q, alpha, 0, rows, n)
     partial = np.zeros(chunks)
     for chunk in prange(chunks):
         start, stop = np.int64(chunk) * rows // chunks, (np.int64(chunk) + 1) * rows // chunks
@@ -140,26 +142,30 @@ def step(x, p, r, q, alpha, n, chunks):
 
 
 @njit(**OPTIONS)
-def _dot_rows(a, b, start, stop, n):
-    total = 0.0
+def _products_rows(z, r, q, start, stop, n):
+    zr, zq = 0.0, 0.0
     for row in range(start, stop):
         o = np.uint64(row * n)
-        part = np.float32(0)
+        a, c = np.float32(0), np.float32(0)
         for k in range(np.uint64(n)):
-            part += a[o + k] * b[o + k]
-        total += part
-    return total
+            a += z[o + k] * r[o + k]
+            c += z[o + k] * q[o + k]
+        zr += a
+        zq += c
+    return zr, zq
 
 
 @njit(parallel=True, **OPTIONS)
-def dot(a, b, n, chunks):
-    """<a, b>; n is the length of a row."""
-    rows = a.size // n
-    partial = np.zeros(chunks)
+def products(z, r, q, n, chunks):
+    """<z, r> and <z, q>; n is the length of a row."""
+    rows = z.size // n
+    if chunks == 1:
+        return _products_rows(z, r, q, 0, rows, n)
+    partial = np.zeros((chunks, 2))
     for chunk in prange(chunks):
         start, stop = np.int64(chunk) * rows // chunks, (np.int64(chunk) + 1) * rows // chunks
-        partial[chunk] = _dot_rows(a, b, start, stop, n)
-    return partial.sum()
+        partial[chunk, 0], partial[chunk, 1] = _products_rows(z, r, q, start, stop, n)
+    return partial[:, 0].sum(), partial[:, 1].sum()
 
 
 @njit(parallel=True, **OPTIONS)

@@ -106,8 +106,8 @@ def _start_plane(x, b, dinv, shape, i, colour, mask):
 
 
 @njit(**OPTIONS)
-def _add_plane(x, coarse, dinv, shape, factors, i):
-    """x += P e on plane i: every cell takes its block's value."""
+def _add_plane(x, coarse, dinv, shape, factors, moved, i):
+    """x += P e on plane i: every cell takes its block's value, a moved cell that of the block it moved to."""
     _, n1, n2 = shape
     c0, c1, c2 = factors
     m1, m2 = (n1 + c1 - 1) // c1, (n2 + c2 - 1) // c2
@@ -128,6 +128,9 @@ def _add_plane(x, coarse, dinv, shape, factors, i):
             if n2 % 2:
                 k = np.uint64(n2 - 1)
                 x[o + k] += coarse[q + half] if dinv[o + k] > 0 else np.float32(0)
+    cells, own, target, first = moved
+    for m in range(first[i], first[i + 1]):
+        x[cells[m]] += coarse[target[m]] - coarse[own[m]]
 
 
 @njit(**OPTIONS)
@@ -147,26 +150,34 @@ def _scratch(n2, omega):
     return mask, np.zeros(n2 + 2, np.float32), np.empty(n2, np.float32)
 
 
-@njit(parallel=True, **OPTIONS)
-def smooth(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, correct, slabs):
-    """Half-sweeps of alternating colour, the first of colour `first`; correct: x += P coarse before them.
+@njit(**OPTIONS)
+def _smooth_serial(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved):
+    """Half-sweep after half-sweep; rows and planes backwards when first is 1.
 
-    slabs > 1 needs every slab longer than 2 (stages + 1) planes. One slab of a grid that is periodic with an odd
-    size goes without overlap, rows and planes backwards when first is 1, so that post- is the transpose of
-    pre-smoothing even where a colour meets itself.
+    So post-smoothing is the transpose of pre-smoothing even where an odd periodic axis lets a colour meet itself.
+    """
+    mask, padded, row = _scratch(shape[2], omega)
+    for i in range(shape[0]):
+        if zero_start:
+            for k in range(i * shape[1] * shape[2], (i + 1) * shape[1] * shape[2]):
+                x[k] = 0
+        else:
+            _add_plane(x, coarse, dinv, shape, factors, moved, i)
+    for stage in range(stages):
+        for step in range(shape[0]):
+            i = step if first == 0 else shape[0] - 1 - step
+            _stage(x, b, dinv, level, shape, periodic, i, stage, first, False, mask, padded, row)
+
+
+@njit(parallel=True, **OPTIONS)
+def smooth(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved, slabs):
+    """Half-sweeps of alternating colour, the first of colour `first`, from x = 0 or after x += P coarse.
+
+    slabs > 1 needs every slab longer than 2 (stages + 1) planes, and an even size along periodic axes.
     """
     n0, n2 = shape[0], shape[2]
     if slabs == 1:
-        mask, padded, row = _scratch(n2, omega)
-        if zero_start:
-            x[:] = 0
-        if correct:
-            for i in range(n0):
-                _add_plane(x, coarse, dinv, shape, factors, i)
-        for stage in range(stages):
-            for step in range(n0):
-                i = step if first == 0 else n0 - 1 - step
-                _stage(x, b, dinv, level, shape, periodic, i, stage, first, False, mask, padded, row)
+        _smooth_serial(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved)
         return
     lead = 0 if zero_start else 1
     wrapped = periodic[0]
@@ -176,8 +187,8 @@ def smooth(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start,
         cut_low = low > 0 or wrapped
         cut_high = high < n0 or wrapped
         for front in range(low, high + stages + lead):
-            if correct and front < high:
-                _add_plane(x, coarse, dinv, shape, factors, front)
+            if not zero_start and front < high:
+                _add_plane(x, coarse, dinv, shape, factors, moved, front)
             for stage in range(stages):
                 i = front - stage - lead
                 start = low + (stage + lead if cut_low else 0)
@@ -227,15 +238,45 @@ def _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, pa
                 coarse[q + m2 - 1] = total[n2 - 1]
 
 
+@njit(**OPTIONS)
+def _restrict_planes(x, b, dinv, level, shape, periodic, factors, coarse, start, stop):
+    _, padded, row = _scratch(shape[2], np.float32(0))
+    total = np.empty_like(row)
+    for big in range(start, stop):
+        _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, padded, row, total)
+
+
+@njit(**OPTIONS)
+def _move_residuals(x, b, dinv, level, shape, moved, coarse):
+    """Take the residuals of moved cells from their own blocks to the ones they moved to."""
+    t0, t1, t2, _, _ = level
+    n0, n1, n2 = shape
+    cells, own, target, _ = moved
+    for m in range(cells.size):
+        cell = cells[m]
+        i, j, k = cell // (n1 * n2), cell // n2 % n1, cell % n2
+        r = b[cell] - x[cell] / dinv[cell]
+        r += t0[cell] * x[((i - 1) % n0 * n1 + j) * n2 + k]
+        r += t0[cell + n1 * n2] * x[((i + 1) % n0 * n1 + j) * n2 + k]
+        f1 = (i * (n1 + 1) + j) * n2 + k
+        r += t1[f1] * x[(i * n1 + (j - 1) % n1) * n2 + k] + t1[f1 + n2] * x[(i * n1 + (j + 1) % n1) * n2 + k]
+        f2 = (i * n1 + j) * (n2 + 1) + k
+        r += t2[f2] * x[(i * n1 + j) * n2 + (k - 1) % n2] + t2[f2 + 1] * x[(i * n1 + j) * n2 + (k + 1) % n2]
+        coarse[own[m]] -= r
+        coarse[target[m]] += r
+
+
 @njit(parallel=True, **OPTIONS)
-def restrict_residual(x, b, dinv, level, shape, periodic, factors, coarse, chunks):
-    """coarse = P^T (b - A x), the sum over each block."""
+def restrict_residual(x, b, dinv, level, shape, periodic, factors, moved, coarse, chunks):
+    """coarse = P^T (b - A x), the sum over each block, moved cells counted where they moved to."""
     planes = (shape[0] + factors[0] - 1) // factors[0]
-    for chunk in prange(chunks):
-        _, padded, row = _scratch(shape[2], np.float32(0))
-        total = np.empty_like(row)
-        for big in range(np.int64(chunk) * planes // chunks, (np.int64(chunk) + 1) * planes // chunks):
-            _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, padded, row, total)
+    if chunks == 1:
+        _restrict_planes(x, b, dinv, level, shape, periodic, factors, coarse, 0, planes)
+    else:
+        for chunk in prange(chunks):
+            start, stop = np.int64(chunk) * planes // chunks, (np.int64(chunk) + 1) * planes // chunks
+            _restrict_planes(x, b, dinv, level, shape, periodic, factors, coarse, start, stop)
+    _move_residuals(x, b, dinv, level, shape, moved, coarse)
 
 
 @njit(inline="always")
@@ -354,8 +395,8 @@ def coarsen_code(code, w, shape, periodic, factors, given, t0, t1, t2, extra, fa
 
 
 @njit(parallel=True, **OPTIONS)
-def coarsen_faces(s0, s1, s2, given, factors, t0, t1, t2, extra, factor_given):
-    """Faces and given part of the next level."""
+def coarsen_faces(s0, s1, s2, given, target, factors, t0, t1, t2, extra, factor_given):
+    """Faces and given part of the next level, without those of moved cells (target >= 0, where not empty)."""
     n0, n1, n2 = given.shape
     c0, c1, c2 = factors
     m0, m1, m2 = extra.shape
@@ -367,12 +408,14 @@ def coarsen_faces(s0, s1, s2, given, factors, t0, t1, t2, extra, factor_given):
             for i in range(bi * c0, min((bi + 1) * c0, n0)):
                 for j in range(bj * c1, min((bj + 1) * c1, n1)):
                     for k in range(bk * c2, min((bk + 1) * c2, n2)):
+                        if target.size and target[i, j, k] >= 0:
+                            continue
                         g += given[i, j, k]
-                        if i == bi * c0:
+                        if i == bi * c0 and not (target.size and target[i - 1, j, k] >= 0):
                             f0 += s0[i, j, k]
-                        if j == bj * c1:
+                        if j == bj * c1 and not (target.size and target[i, j - 1, k] >= 0):
                             f1 += s1[i, j, k]
-                        if k == bk * c2:
+                        if k == bk * c2 and not (target.size and target[i, j, k - 1] >= 0):
                             f2 += s2[i, j, k]
             t0[bi, bj, bk] = w0 * f0
             t1[bi, bj, bk] = w1 * f1

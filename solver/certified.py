@@ -52,27 +52,25 @@ class CertifiedConjugateGradient:
             self._work = [np.empty(size, np.float32) for _ in range(5)]
         p, q, r, z, d = self._work
         p[:] = 0
+        q[:] = 0
         residual, norm = self._true_residual(b, x, chunks)
         norms = [norm]
-        factor, rz, stagnant = 0.0, 1.0, 0
-        scale = norm  # what the single-precision residual is in units of
+        curvature, stagnant = 1.0, 0
         while norm > target and len(norms) <= maxiter and stagnant < 2:
             if not np.isfinite(norm):
                 return SolveStatus.NON_FINITE, norms
             kernels.narrow(residual.reshape(-1), 1.0 / norm, r)
             d[:] = 0
-            factor, scale = scale / norm, norm
-            before, floor = norm, max(target, _TRUST * norm)
+            scale = before = norm  # what the single-precision residual is in units of
+            floor = max(target, _TRUST * norm)
             while norm > floor and len(norms) <= maxiter:
                 self.preconditioner.apply(r, z)
-                rz, last = kernels.dot(r, z, n, chunks), rz
-                # After a replacement p is still in the old unit: (rz s'^2 / last s^2) (s / s') = (rz / last) (s' / s).
-                beta = 0.0 if len(norms) == 1 else rz / last / factor
-                factor = 1.0
+                rz, zq = kernels.products(z, r, q, n, chunks)
+                # Conjugate to the last direction by definition, not by the recursion's <r, z>: rounding in z and the
+                # replaced residual do no harm, and p may be in another unit than z.
+                beta = np.float32(-zq / curvature)
                 code = op._code.reshape(-1)
-                curvature = kernels.advance(
-                    z, p, q, np.float32(beta), code, level.given, level.arrays, shape, op._periodic, slabs
-                )
+                curvature = kernels.advance(z, p, q, beta, code, level.given, level.arrays, shape, op._periodic, slabs)
                 if not (np.isfinite(curvature) and np.isfinite(rz)):
                     return SolveStatus.NON_FINITE, norms
                 if curvature <= 0.0 or rz <= 0.0:

@@ -3,12 +3,15 @@
 import numba
 import numpy as np
 
+from deconjugate.solver import _aggregate_numba as aggregates
 from deconjugate.solver import _multigrid_numba as kernels
 
 # A coarsest grid of at most this many cells is solved by its pseudo-inverse.
 _COARSEST = 100
 # An axis is coarsened while its coupling is at least this fraction of the strongest axis'.
 _STRONG = 0.4
+# Levels of at most this many cells are worked on by one thread: waking the others costs more.
+_SERIAL = 8192
 _NONE = np.zeros(0, np.float32)
 
 
@@ -19,6 +22,7 @@ class Multigrid:
     The coarse face takes the sum of the fine faces it covers, divided by two along an axis that was coarsened
     because the distance doubles: the Galerkin operator of piecewise constants, over-corrected to the right energy.
     Faces towards given values are kept apart and scaled by their own distance, (2^l + 1) / (2^(l+1) + 1) at level l.
+    Where a wall or a jump cuts a block in two, the weaker part joins the neighbour it is coupled to instead.
     An axis whose coupling is weak (large spacing) is coarsened only once the others have caught up.
 
     Smoothing is red-black Gauss-Seidel with over-relaxation; the post-smoother visits the colours in reverse order,
@@ -72,17 +76,19 @@ class Multigrid:
         return _Level(shape, dinv, (*(f.reshape(-1) for f in faces), np.ones(3, np.float32), False), given.reshape(-1))
 
     def _coarsen(self, level, factors, depth):
-        level.factors = factors
+        target = level.aggregate(factors)
         shape = tuple(-(-n // c) for n, c in zip(level.shape, factors))
         faces, given = _allocate(shape)
         factor_given = np.float32((2**depth + 1) / (2 ** (depth + 1) + 1))
-        if level.arrays[4]:
+        if level.uniform:
             code, weights = self.operator._code.reshape(-1), level.arrays[3]
             kernels.coarsen_code(
                 code, weights, level.shape, self.periodic, factors, level.given, *faces, given, factor_given
             )
         else:
-            kernels.coarsen_faces(*level.faces, level.given.reshape(level.shape), factors, *faces, given, factor_given)
+            fine = *level.faces, level.given.reshape(level.shape), target
+            kernels.coarsen_faces(*fine, factors, *faces, given, factor_given)
+            aggregates.add_moved(level.moved[0], *fine, factors, self.periodic, *faces, given, factor_given)
         dinv = np.empty(shape, np.float32)
         kernels.close_level(*faces, self.periodic, given, dinv)
         flat = (*(f.reshape(-1) for f in faces), np.ones(3, np.float32), False)
@@ -106,16 +112,9 @@ class Multigrid:
         visits = self.cycle if depth > 0 else 1
         for visit in range(visits):
             kernels.restrict_residual(
-                x,
-                b,
-                level.dinv,
-                level.arrays,
-                level.shape,
-                self.periodic,
-                level.factors,
-                coarse.b,
-                self._chunks(coarse),
-            )
+                x, b, level.dinv, level.arrays, level.shape, self.periodic, level.factors, level.moved,
+                coarse.b, self._chunks(level),
+            )  # fmt: skip
             self._visit(depth + 1, coarse.b, coarse.x)
             self._smooth(level, x, b, stages, 1, False, coarse)
             if visit < visits - 1:
@@ -125,30 +124,55 @@ class Multigrid:
     def _smooth(self, level, x, b, stages, first, zero_start, coarse):
         kernels.smooth(
             x, b, level.dinv, level.arrays, level.shape, self.periodic, stages, first, self.omega, zero_start,
-            coarse.x, level.factors, not zero_start, self._slabs(level, stages),
+            coarse.x, level.factors, level.moved, self._slabs(level, stages),
         )  # fmt: skip
 
     def _slabs(self, level, stages):
         n0 = level.shape[0]
         if any(p and n % 2 and n > 1 for p, n in zip(self.periodic, level.shape)):
             return 1
-        return max(1, min(self._threads, n0 // (2 * stages + 4))) if level.size > 4096 else 1
+        return max(1, min(self._threads, n0 // (2 * stages + 4))) if level.size > _SERIAL else 1
 
     def _chunks(self, level):
-        return max(1, min(level.shape[0], 4 * self._threads)) if level.size > 512 else 1
+        return max(1, min(level.shape[0] // level.factors[0], 4 * self._threads)) if level.size > _SERIAL else 1
 
 
 class _Level:
-    """Arrays of one level."""
+    """Arrays of one level and, once aggregated, which of its cells left their blocks."""
 
     def __init__(self, shape, dinv, arrays, given):
         self.shape, self.dinv, self.arrays, self.given = shape, dinv, arrays, given
         self.size = dinv.size
-        self.factors = self.x = self.b = None
+        self.uniform = arrays[4]
+        self.factors = self.moved = self.x = self.b = None
 
     @property
     def faces(self):
         return _face_views(self.arrays, self.shape)
+
+    def aggregate(self, factors):
+        """Choose the coarse cell of every cell: its block's, or for the cells in ``moved`` a neighbouring block's.
+
+        Returns the moved cells' coarse cells as an array of the level's shape, -1 elsewhere; empty if none moved.
+        """
+        self.factors = factors
+        coarse = [-(-n // c) for n, c in zip(self.shape, factors)]
+        target = np.zeros((0, 0, 0), np.int32)
+        cells = np.zeros(0, np.int64)
+        if not self.uniform:
+            part = np.empty(self.shape, np.uint8)
+            several = aggregates.find_parts(*self.faces, self.dinv.reshape(self.shape), factors, part)
+            if several.any():
+                settled = np.full(self.shape, -1, np.int32)
+                aggregates.move_parts(*self.faces, factors, several, part, settled, settled)
+                target = settled.copy()
+                aggregates.move_parts(*self.faces, factors, several, part, target, settled)
+                cells = np.flatnonzero(target.reshape(-1) >= 0)
+        blocks = [index // c for index, c in zip(np.unravel_index(cells, self.shape), factors)]
+        own = np.ravel_multi_index(blocks, coarse)
+        first = np.searchsorted(cells, np.arange(self.shape[0] + 1) * (self.shape[1] * self.shape[2]))
+        self.moved = cells, own, target.reshape(-1)[cells].astype(np.int64), first
+        return target
 
 
 def _face_views(arrays, shape):
@@ -166,11 +190,9 @@ def _face_sizes(shape):
 
 def _pseudo_inverse(level, periodic):
     """Of the coarsest matrix, its null space left out."""
-    if level.arrays[4]:
-        faces = None
     index = np.arange(level.size).reshape(level.shape)
     matrix = np.zeros((level.size, level.size))
-    if level.arrays[4]:
+    if level.uniform:
         unknown = (level.dinv > 0).reshape(level.shape)
         faces = []
         for axis in range(3):
