@@ -50,13 +50,42 @@ def _largest(s0, s1, s2, i, j, k):
 
 
 @njit(**OPTIONS)
+def _is_whole(s0, s1, s2, shape, factors, bi, bj, bk):
+    """Whether all faces inside a block are strong: the common case, told without labels."""
+    weakest, strongest = np.float32(np.inf), np.float32(0)
+    i0, j0, k0 = bi * factors[0], bj * factors[1], bk * factors[2]
+    i1, j1, k1 = min(i0 + factors[0], shape[0]), min(j0 + factors[1], shape[1]), min(k0 + factors[2], shape[2])
+    for i in range(i0, i1 + 1):
+        for j in range(j0, j1):
+            for k in range(k0, k1):
+                t = s0[i, j, k]
+                strongest = max(strongest, t)
+                if i0 < i < i1:
+                    weakest = min(weakest, t)
+    for i in range(i0, i1):
+        for j in range(j0, j1 + 1):
+            for k in range(k0, k1):
+                t = s1[i, j, k]
+                strongest = max(strongest, t)
+                if j0 < j < j1:
+                    weakest = min(weakest, t)
+    for i in range(i0, i1):
+        for j in range(j0, j1):
+            for k in range(k0, k1 + 1):
+                t = s2[i, j, k]
+                strongest = max(strongest, t)
+                if k0 < k < k1:
+                    weakest = min(weakest, t)
+    return strongest == 0 or (weakest > 0 and weakest >= STRONG * strongest)
+
+
+@njit(**OPTIONS)
 def _parts_of_block(s0, s1, s2, dinv, shape, factors, bi, bj, bk, part, cells, label, largest):
     """Label the parts of one block in part: 0 keeps the block, 1.. do not; returns whether there are several."""
     m = 0
     for i in range(bi * factors[0], min((bi + 1) * factors[0], shape[0])):
         for j in range(bj * factors[1], min((bj + 1) * factors[1], shape[1])):
             for k in range(bk * factors[2], min((bk + 1) * factors[2], shape[2])):
-                part[i, j, k] = 0
                 if dinv[i, j, k] > 0:
                     cells[m, 0], cells[m, 1], cells[m, 2] = i, j, k
                     label[m] = m
@@ -97,18 +126,20 @@ def _parts_of_block(s0, s1, s2, dinv, shape, factors, bi, bj, bk, part, cells, l
 
 @njit(parallel=True, **OPTIONS)
 def find_parts(s0, s1, s2, dinv, factors, part):
-    """Label every block's parts; returns for each row of blocks whether one of them has several."""
+    """Label every block's parts in part (zero at first); returns for each block whether it has several."""
     shape = dinv.shape
     m0, m1, m2 = -(-shape[0] // factors[0]), -(-shape[1] // factors[1]), -(-shape[2] // factors[2])
-    several = np.zeros(m0 * m1, np.bool_)
+    several = np.zeros((m0 * m1, m2), np.bool_)
     for row in prange(m0 * m1):
         cells = np.empty((8, 3), np.int64)
         label = np.empty(8, np.int64)
         largest = np.empty(8, np.float32)
         bi, bj = np.int64(row) // m1, np.int64(row) % m1
         for bk in range(m2):
-            if _parts_of_block(s0, s1, s2, dinv, shape, factors, bi, bj, bk, part, cells, label, largest):
-                several[row] = True
+            if not _is_whole(s0, s1, s2, shape, factors, bi, bj, bk):
+                several[row, bk] = _parts_of_block(
+                    s0, s1, s2, dinv, shape, factors, bi, bj, bk, part, cells, label, largest
+                )
     return several
 
 
@@ -155,12 +186,12 @@ def _move_block(s0, s1, s2, shape, factors, bi, bj, bk, part, target, settled):
 
 @njit(parallel=True, **OPTIONS)
 def move_parts(s0, s1, s2, factors, several, part, target, settled):
-    """One round of :func:`_move_block` over the rows of blocks that have something to move."""
+    """One round of :func:`_move_block` over the blocks of several parts."""
     shape = part.shape
-    m1, m2 = -(-shape[1] // factors[1]), -(-shape[2] // factors[2])
-    for row in prange(several.size):
-        if several[row]:
-            for bk in range(m2):
+    m1 = -(-shape[1] // factors[1])
+    for row in prange(several.shape[0]):
+        for bk in range(several.shape[1]):
+            if several[row, bk]:
                 _move_block(
                     s0, s1, s2, shape, factors, np.int64(row) // m1, np.int64(row) % m1, bk, part, target, settled
                 )

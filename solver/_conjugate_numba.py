@@ -7,7 +7,7 @@ deconjugate/operators/_poisson_numba.py; sums over cells are single within a row
 import numpy as np
 from numba import njit, prange
 
-from deconjugate.solver._multigrid_numba import _load, _rows
+from deconjugate.solver._multigrid_numba import _rows
 
 OPTIONS = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy", "cache": True}
 
@@ -18,6 +18,16 @@ def _direction_plane(z, p, beta, shape, i):
     start = np.uint64(i * size)
     for k in range(np.uint64(size)):
         p[start + k] = z[start + k] + beta * p[start + k]
+
+
+@njit(inline="always")
+def _load(padded, x, o, n2, per2):
+    """padded[1:-1] = a row of x, with the opposite end's value or zero at either end."""
+    for k in range(np.uint64(n2)):
+        padded[k + np.uint64(1)] = x[o + k]
+    wrap = per2 and n2 > 1
+    padded[0] = x[o + np.uint64(n2 - 1)] if wrap else np.float32(0)
+    padded[n2 + 1] = x[o] if wrap else np.float32(0)
 
 
 @njit(**OPTIONS)

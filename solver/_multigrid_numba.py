@@ -37,61 +37,78 @@ def _rows(i, j, n0, n1, n2, per0, per1):
 
 
 @njit(inline="always")
-def _load(padded, x, o, n2, per2):
-    """padded[1:-1] = a row of x, with the opposite end's value or zero at either end."""
-    for k in range(np.uint64(n2)):
-        padded[k + np.uint64(1)] = x[o + k]
-    wrap = per2 and n2 > 1
-    padded[0] = x[o + np.uint64(n2 - 1)] if wrap else np.float32(0)
-    padded[n2 + 1] = x[o] if wrap else np.float32(0)
+def _uniform_cell(b, x, at, ax, left, right, k):
+    o, lo0, hi0, lo1, hi1 = at
+    a0, b0, a1, b1, a2 = ax
+    s = b[o + k] + a0 * x[lo0 + k] + b0 * x[hi0 + k]
+    s += a1 * x[lo1 + k] + b1 * x[hi1 + k]
+    return s + a2 * (left + right)
 
 
 @njit(inline="always")
-def _gather_uniform(out, b, x, padded, at, has, w, n2):
-    """out = b + sum of weight times neighbour, on one row."""
+def _faces_cell(b, x, at, t0, t1, t2, of, left, right, k):
     o, lo0, hi0, lo1, hi1 = at
-    a0, b0, a1, b1 = w[0] * has[0], w[0] * has[1], w[1] * has[2], w[1] * has[3]
-    w2 = w[2]
-    for k in range(np.uint64(n2)):
-        s = b[o + k] + a0 * x[lo0 + k] + b0 * x[hi0 + k]
-        s += a1 * x[lo1 + k] + b1 * x[hi1 + k]
-        out[k] = s + w2 * (padded[k] + padded[k + np.uint64(2)])
+    f0, g0, f1, g1, f2 = of
+    s = b[o + k] + t0[f0 + k] * x[lo0 + k] + t0[g0 + k] * x[hi0 + k]
+    s += t1[f1 + k] * x[lo1 + k] + t1[g1 + k] * x[hi1 + k]
+    return s + t2[f2 + k] * left + t2[f2 + k + np.uint64(1)] * right
 
 
 @njit(inline="always")
-def _gather_faces(out, b, x, padded, at, t0, t1, t2, i, j, n1, n2):
-    """The same with a transmissibility for each face."""
-    o, lo0, hi0, lo1, hi1 = at
-    f0 = np.uint64((i * n1 + j) * n2)
-    g0 = np.uint64(((i + 1) * n1 + j) * n2)
-    f1 = np.uint64((i * (n1 + 1) + j) * n2)
-    g1 = np.uint64((i * (n1 + 1) + j + 1) * n2)
-    f2 = np.uint64((i * n1 + j) * (n2 + 1))
-    one, two = np.uint64(1), np.uint64(2)
-    for k in range(np.uint64(n2)):
-        s = b[o + k] + t0[f0 + k] * x[lo0 + k] + t0[g0 + k] * x[hi0 + k]
-        s += t1[f1 + k] * x[lo1 + k] + t1[g1 + k] * x[hi1 + k]
-        out[k] = s + t2[f2 + k] * padded[k] + t2[f2 + k + one] * padded[k + two]
+def _gather_row(out, b, x, level, shape, periodic, i, j):
+    """out = b + sum of transmissibility times neighbour, on one row; returns the row's offset.
+
+    Neighbours along the row are read in place; the end cells, which meet the next row there, are then done again.
+    """
+    t0, t1, t2, w, uniform = level
+    n0, n1, n2 = shape
+    at, has = _rows(i, j, n0, n1, n2, periodic[0], periodic[1])
+    o, one = at[0], np.uint64(1)
+    first = np.uint64(1 if i == 0 and j == 0 else 0)
+    last = np.uint64(n2 - 1)
+    stop = np.uint64(n2 - 1 if i == n0 - 1 and j == n1 - 1 else n2)
+    wrap = periodic[2] and n2 > 1
+    before = x[o + last] if wrap else np.float32(0)
+    behind = x[o] if wrap else np.float32(0)
+    second = x[o + one] if n2 > 1 else np.float32(0)
+    last_but_one = x[o + last - one] if n2 > 1 else np.float32(0)
+    if uniform:
+        ax = (w[0] * has[0], w[0] * has[1], w[1] * has[2], w[1] * has[3], w[2])
+        for k in range(first, stop):
+            out[k] = _uniform_cell(b, x, at, ax, x[o + k - one], x[o + k + one], k)
+        if n2 > 1:
+            out[0] = _uniform_cell(b, x, at, ax, before, second, np.uint64(0))
+            out[n2 - 1] = _uniform_cell(b, x, at, ax, last_but_one, behind, last)
+        else:
+            out[0] = _uniform_cell(b, x, at, ax, before, behind, last)
+    else:
+        of = (
+            np.uint64((i * n1 + j) * n2),
+            np.uint64(((i + 1) * n1 + j) * n2),
+            np.uint64((i * (n1 + 1) + j) * n2),
+            np.uint64((i * (n1 + 1) + j + 1) * n2),
+            np.uint64((i * n1 + j) * (n2 + 1)),
+        )
+        for k in range(first, stop):
+            out[k] = _faces_cell(b, x, at, t0, t1, t2, of, x[o + k - one], x[o + k + one], k)
+        if n2 > 1:
+            out[0] = _faces_cell(b, x, at, t0, t1, t2, of, before, second, np.uint64(0))
+            out[n2 - 1] = _faces_cell(b, x, at, t0, t1, t2, of, last_but_one, behind, last)
+        else:
+            out[0] = _faces_cell(b, x, at, t0, t1, t2, of, before, behind, last)
+    return o
 
 
 @njit(**OPTIONS)
-def _relax_plane(x, b, dinv, level, shape, periodic, i, colour, backwards, mask, padded, row):
+def _relax_plane(x, b, dinv, level, shape, periodic, i, colour, backwards, mask, row):
     """x += omega D^-1 (b - A x) on the cells of one colour of plane i; mask alternates omega and 0."""
-    t0, t1, t2, w, uniform = level
-    n0, n1, n2 = shape
+    n1, n2 = shape[1], shape[2]
     for step in range(n1):
         j = n1 - 1 - step if backwards else step
-        at, has = _rows(i, j, n0, n1, n2, periodic[0], periodic[1])
-        o = at[0]
-        _load(padded, x, o, n2, periodic[2])
-        if uniform:
-            _gather_uniform(row, b, x, padded, at, has, w, n2)
-        else:
-            _gather_faces(row, b, x, padded, at, t0, t1, t2, i, j, n1, n2)
+        o = _gather_row(row, b, x, level, shape, periodic, i, j)
         parity = np.uint64((i + j + colour) & 1)
         for k in range(np.uint64(n2)):
-            old = padded[k + np.uint64(1)]
-            x[o + k] = old + mask[k + parity] * (dinv[o + k] * row[k] - old)
+            x[o + k] += mask[k + parity] * (dinv[o + k] * row[k] - x[o + k])
 
 
 @njit(**OPTIONS)
@@ -134,20 +151,20 @@ def _add_plane(x, coarse, dinv, shape, factors, moved, i):
 
 
 @njit(**OPTIONS)
-def _stage(x, b, dinv, level, shape, periodic, i, stage, first, zero_start, mask, padded, row):
+def _stage(x, b, dinv, level, shape, periodic, i, stage, first, zero_start, mask, row):
     colour = (first + stage) & 1
     if stage == 0 and zero_start:
         _start_plane(x, b, dinv, shape, i, colour, mask)
     else:
-        _relax_plane(x, b, dinv, level, shape, periodic, i, colour, first == 1, mask, padded, row)
+        _relax_plane(x, b, dinv, level, shape, periodic, i, colour, first == 1, mask, row)
 
 
 @njit(**OPTIONS)
 def _scratch(n2, omega):
-    """(omega and 0 in turn, a row with a cell more at either end, a row)."""
+    """(omega and 0 in turn, a row)."""
     mask = np.zeros(n2 + 1, np.float32)
     mask[::2] = omega
-    return mask, np.zeros(n2 + 2, np.float32), np.empty(n2, np.float32)
+    return mask, np.empty(n2, np.float32)
 
 
 @njit(**OPTIONS)
@@ -156,7 +173,7 @@ def _smooth_serial(x, b, dinv, level, shape, periodic, stages, first, omega, zer
 
     So post-smoothing is the transpose of pre-smoothing even where an odd periodic axis lets a colour meet itself.
     """
-    mask, padded, row = _scratch(shape[2], omega)
+    mask, row = _scratch(shape[2], omega)
     for i in range(shape[0]):
         if zero_start:
             for k in range(i * shape[1] * shape[2], (i + 1) * shape[1] * shape[2]):
@@ -166,7 +183,7 @@ def _smooth_serial(x, b, dinv, level, shape, periodic, stages, first, omega, zer
     for stage in range(stages):
         for step in range(shape[0]):
             i = step if first == 0 else shape[0] - 1 - step
-            _stage(x, b, dinv, level, shape, periodic, i, stage, first, False, mask, padded, row)
+            _stage(x, b, dinv, level, shape, periodic, i, stage, first, False, mask, row)
 
 
 @njit(parallel=True, **OPTIONS)
@@ -182,7 +199,7 @@ def smooth(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start,
     lead = 0 if zero_start else 1
     wrapped = periodic[0]
     for slab in prange(slabs):
-        mask, padded, row = _scratch(n2, omega)
+        mask, row = _scratch(n2, omega)
         low, high = np.int64(slab * n0 // slabs), np.int64((slab + 1) * n0 // slabs)
         cut_low = low > 0 or wrapped
         cut_high = high < n0 or wrapped
@@ -194,20 +211,19 @@ def smooth(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start,
                 start = low + (stage + lead if cut_low else 0)
                 stop = high - (stage + lead if cut_high else 0)
                 if start <= i < stop:
-                    _stage(x, b, dinv, level, shape, periodic, i, stage, first, zero_start, mask, padded, row)
+                    _stage(x, b, dinv, level, shape, periodic, i, stage, first, zero_start, mask, row)
     for edge in prange(slabs):
         if edge > 0 or wrapped:
-            mask, padded, row = _scratch(n2, omega)
+            mask, row = _scratch(n2, omega)
             middle = np.int64(edge * n0 // slabs)
             for stage in range(stages):
                 reach = stage + lead
                 for i in range(middle - reach, middle + reach):
-                    _stage(x, b, dinv, level, shape, periodic, i % n0, stage, first, zero_start, mask, padded, row)
+                    _stage(x, b, dinv, level, shape, periodic, i % n0, stage, first, zero_start, mask, row)
 
 
 @njit(**OPTIONS)
-def _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, padded, row, total):
-    t0, t1, t2, w, uniform = level
+def _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, row, total):
     n0, n1, n2 = shape
     c0, c1, c2 = factors
     m1, m2 = (n1 + c1 - 1) // c1, (n2 + c2 - 1) // c2
@@ -216,16 +232,10 @@ def _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, pa
             total[k] = 0
         for i in range(big * c0, min((big + 1) * c0, n0)):
             for j in range(bj * c1, min((bj + 1) * c1, n1)):
-                at, has = _rows(i, j, n0, n1, n2, periodic[0], periodic[1])
-                o = at[0]
-                _load(padded, x, o, n2, periodic[2])
-                if uniform:
-                    _gather_uniform(row, b, x, padded, at, has, w, n2)
-                else:
-                    _gather_faces(row, b, x, padded, at, t0, t1, t2, i, j, n1, n2)
+                o = _gather_row(row, b, x, level, shape, periodic, i, j)
                 for k in range(np.uint64(n2)):
                     d = dinv[o + k]
-                    r = row[k] - padded[k + np.uint64(1)] / d
+                    r = row[k] - x[o + k] / d
                     total[k] += r if d > 0 else np.float32(0)
         q = (big * m1 + bj) * m2
         if c2 == 1:
@@ -240,10 +250,10 @@ def _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, pa
 
 @njit(**OPTIONS)
 def _restrict_planes(x, b, dinv, level, shape, periodic, factors, coarse, start, stop):
-    _, padded, row = _scratch(shape[2], np.float32(0))
+    _, row = _scratch(shape[2], np.float32(0))
     total = np.empty_like(row)
     for big in range(start, stop):
-        _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, padded, row, total)
+        _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, row, total)
 
 
 @njit(**OPTIONS)

@@ -131,7 +131,7 @@ class Multigrid:
         n0 = level.shape[0]
         if any(p and n % 2 and n > 1 for p, n in zip(self.periodic, level.shape)):
             return 1
-        return max(1, min(self._threads, n0 // (2 * stages + 4))) if level.size > _SERIAL else 1
+        return max(1, min(max(2, self._threads), n0 // (2 * stages + 4))) if level.size > _SERIAL else 1
 
     def _chunks(self, level):
         return max(1, min(level.shape[0] // level.factors[0], 4 * self._threads)) if level.size > _SERIAL else 1
@@ -160,7 +160,7 @@ class _Level:
         target = np.zeros((0, 0, 0), np.int32)
         cells = np.zeros(0, np.int64)
         if not self.uniform:
-            part = np.empty(self.shape, np.uint8)
+            part = np.zeros(self.shape, np.uint8)
             several = aggregates.find_parts(*self.faces, self.dinv.reshape(self.shape), factors, part)
             if several.any():
                 settled = np.full(self.shape, -1, np.int32)
