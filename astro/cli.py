@@ -171,7 +171,8 @@ def _deconvolve(args):
     if args.gain is not None and args.noise is not None:
         args.usage("--gain belongs to a measured noise, not to --noise, which holds everything")
     stem = os.path.basename(args.image).split(".fit")[0].removesuffix(".fz")
-    args.output = args.output or f"{stem}_deconvolved.fits"
+    if args.output is None:
+        args.output = f"{stem}_deconvolved.fits"
 
     from deconjugate.astro.deconvolve_file import deconvolve_file
 

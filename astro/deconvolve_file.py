@@ -86,6 +86,10 @@ def deconvolve_file(
         See :func:`deconjugate.astro.read_image`, :func:`deconjugate.astro.write_image` and
         :func:`deconjugate.astro.deconvolve`; no PSF, or more than one.
     """
+    for written in (output, qa):
+        for given in (path, psf, noise, mask):
+            if written is not None and isinstance(given, str | os.PathLike) and _same_file(written, given):
+                raise ValueError(f"the output {written} is an input; choose another name")
     check_output(output, overwrite=overwrite)
     if qa is not None:
         from deconjugate.astro.qa import check_qa_format, qa_page
@@ -93,8 +97,8 @@ def deconvolve_file(
         check_qa_format(qa)
         check_output(qa, overwrite=overwrite)
     image = read_image(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
-    if saturation is None and isinstance(image.meta.get("SATURATE"), (int, float)):
-        saturation = image.meta["SATURATE"]
+    if saturation is None:
+        saturation = _positive_card(image.meta, "SATURATE")
     if saturation is not None:
         _mask_too(image, image.data >= saturation)
     psf, psf_name = _psf(psf, fwhm_arcsec, fwhm_pix, beta, image.wcs)
@@ -110,6 +114,8 @@ def deconvolve_file(
     sources.data = image.data - level
     result = deconvolve(sources, psf, upsample=upsample, noise=sigma, **options)
 
+    if not (np.isfinite(result.reduced_chi2) and np.isfinite(result.image.data).all()):
+        raise ValueError("the result is not finite: the noise, the gain or the PSF cannot be right")
     sharp = result.image
     sharp.meta = image.meta.copy()
     sharp.data = sharp.data + np.repeat(np.repeat(level, upsample, 0), upsample, 1) / upsample**2
@@ -146,6 +152,15 @@ def deconvolve_file(
         p = psf.fine(upsample)
         qa_page(qa, image, result, p, upsample=upsample, background=level, title=name, overwrite=overwrite)
     return result
+
+
+def _same_file(one, other):
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+
+
+def _positive_card(meta, key):
+    value = meta.get(key)
+    return value if isinstance(value, (int, float)) and value > 0 else None
 
 
 def _mask_too(image, bad):

@@ -332,6 +332,7 @@ def _header(image, history):
     if image.unit is not None and str(image.unit):
         header["BUNIT"] = str(image.unit)
     for line in history:
-        for part in textwrap.wrap(line, 72):  # a card holds no more, and would break within words
+        # A card holds 72 characters of ASCII; left to itself it breaks within words.
+        for part in textwrap.wrap(line.encode("ascii", "replace").decode(), 72):
             header.add_history(part)
     return header

@@ -44,6 +44,10 @@ class Profile:
 
     def fine(self, upsample, center, position, max_size):
         width = self.optical_fwhm * upsample
+        if max_size is not None and width > max_size:
+            raise ValueError(
+                f"the PSF is larger than the image: its FWHM is {width:.0f} fine pixels, the image {max_size} wide"
+            )
         axis_ratio = 1.0 - self.ellipticity
         if np.isinf(self.beta):
             reach = width / GAUSSIAN_FWHM * np.sqrt(-2.0 * np.log(TRUNCATED_FLUX * 1e-3))
@@ -77,6 +81,8 @@ def _profile(radius_squared, beta, fwhm):
 @lru_cache(maxsize=256)
 def _optical_fwhm(beta, effective_fwhm):
     """FWHM of the circular profile that shows ``effective_fwhm`` once integrated over unit pixels."""
+    if effective_fwhm > 100.0:  # pixels change it by less than 1e-4
+        return effective_fwhm
     nodes, weights = np.polynomial.legendre.leggauss(25)
     nodes, weights = 0.5 * nodes, np.outer(weights, weights)
     angles = np.deg2rad([5.625, 16.875, 28.125, 39.375])  # midpoints of [0, 45] degrees, the rest by symmetry

@@ -14,6 +14,7 @@ from astropy.wcs import WCS
 
 from deconjugate.astro import PSF, read_image
 from deconjugate.astro.cli import main
+from deconjugate.astro.deconvolve_file import deconvolve_file
 from deconjugate.operators.convolution import Binning, Convolution
 
 SKY, RMS, FWHM = 50.0, 2.0, 3.2
@@ -149,6 +150,32 @@ def test_saturated_and_impossible_pixels_are_masked(field, frame):
     assert fits.getdata("two.fits", "MASK").sum() == 8
 
 
+def test_names_beyond_ascii(field):
+    Path(field).rename("champ été.fits")
+    assert run("champ été.fits", "--fwhm-pix", FWHM, "--no-network", "--quiet") == 0
+    assert "champ ?t?.fits" in str(fits.getheader("champ été_deconvolved.fits", "SCI")["HISTORY"])
+
+
+def test_a_result_that_is_not_finite_is_not_written(field, monkeypatch, capsys):
+    module = importlib.import_module("deconjugate.astro.deconvolve")
+    honest = module.deconvolve
+
+    def broken(*args, **kwargs):
+        result = honest(*args, **kwargs)
+        result.image.data[3, 4] = np.nan
+        return result
+
+    monkeypatch.setattr(module, "deconvolve", broken)
+    assert "the result is not finite" in failure(capsys, field, "--fwhm-pix", FWHM)
+
+
+def test_from_python_the_psf_is_given_once(field):
+    with pytest.raises(ValueError, match="2 of psf, fwhm_arcsec and fwhm_pix are given; give one"):
+        deconvolve_file(field, "out.fits", psf=PSF.moffat(3.0), fwhm_pix=3.0)
+    result = deconvolve_file(field, "out.fits", psf=PSF.moffat(FWHM), network=None)
+    np.testing.assert_allclose(fits.getdata("out.fits", "SCI"), result.image.data, rtol=1e-6)
+
+
 def test_interrupt_leaves_nothing(field, monkeypatch, capsys):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
@@ -203,6 +230,8 @@ def failure(capsys, *arguments):
         (["field.fits", "--fwhm-pix", 3, "-o", "precious.fits"], "precious.fits exists; choose another output"),
         (["field.fits", "--fwhm-pix", 3, "--qa", "precious.png"], "precious.png exists; choose another output"),
         (["field.fits", "--fwhm-pix", 3, "--qa", "page.doc"], "page.doc must end in .png, .pdf or .svg"),
+        (["field.fits", "--fwhm-pix", 200], "the PSF is larger than the image: its FWHM is 400 fine pixels"),
+        (["field.fits", "--fwhm-pix", 3, "-o", "./field.fits", "--overwrite"], "./field.fits is an input"),
         (["field.fits", "--fwhm-pix", 3, "-o", "."], "is not a plain file"),
         (["dark.fits", "--fwhm-pix", 3], "no pixel of the image is good"),
     ],

@@ -119,6 +119,12 @@ def test_max_size_cuts_profiles():
     assert p.sum() == pytest.approx(1.0)
 
 
+def test_profiles_wider_than_the_image_are_refused():
+    assert PSF.moffat(500.0).fine(1, max_size=501).shape == (501, 501)
+    with pytest.raises(ValueError, match="larger than the image: its FWHM is 1000 fine pixels, the image 501 wide"):
+        PSF.moffat(500.0).fine(2, max_size=501)
+
+
 def test_max_size_refuses_samples_that_span_more():
     psf = PSF.from_array(np.ones((30, 21)), oversampling=2)
     assert psf.fine(2, max_size=30).shape[0] >= 30
