@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.ndimage
 
 FLUX_TOLERANCE = 0.3  # sigmas of weighted residual flux that a source may keep
+FLUX_WEIGHT = 10.0  # of the source terms beside the coefficients: a source is one number, its coefficients many
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,22 +20,23 @@ class DebiasResult:
     converged: bool
 
 
-def debias(model, dictionary, data, weight, start, support, *, positivity=True, maxiter=30):
+def debias(model, dictionary, data, weight, start, support, *, positivity=True, maxiter=12):
     """Active-coefficient correction by conjugate gradients.
 
-    .. math:: \\min_x \\tfrac12 || M \\Sigma^{-1} W_d \\, s (y - A x) ||^2, \\qquad s = 1 / \\sigma
+    .. math:: \\min_x \\tfrac12 || M \\Sigma^{-1} W_d \\, s (y - A x) ||^2 + \\tfrac{\\kappa}{2} \\sum_i f_i^2,
+              \\qquad f_i = \\frac{m_i^T s^2 (y - A x)}{|| s m_i ||}, \\quad s = 1 / \\sigma
 
-    W_d is the dictionary, Sigma the noise of its planes, M the support of the data, the coarse plane always kept. The
-    normal equations are symmetric and semidefinite; early stopping regularises. The search moves in the metric
+    W_d is the dictionary, Sigma the noise of its planes, M the support of the data, the coarse plane always kept; f_i is
+    the residual flux of source i in sigmas, weighted with the model m_i = A x of its pixels at the start. The normal
+    equations are symmetric and semidefinite; early stopping regularises. The search moves in the metric
     diag(smooth x): light is added in proportion to light, so that nothing appears where the start shows nothing and
     positivity is rarely met; where it is, the image is projected and the directions start afresh.
 
-    It stops when
+    It stops when on every plane the kept residual coefficients have reached the noise they must hold, or fall no more,
 
-    .. math:: \\frac{1}{|M_j|} || M_j \\Sigma_j^{-1} W_j s (y - A x) ||^2 \\le 1 \\ \\forall j
-              \\quad\\text{and}\\quad \\frac{|m_i^T s^2 (y - A x)|}{|| s m_i ||} \\le 0.3 \\ \\forall i,
+    .. math:: || M_j \\Sigma_j^{-1} W_j s (y - A x) ||^2 \\le |M_j| \\quad \\text{and} \\quad |f_i| \\le 0.3 \\ \\forall i.
 
-    m_i the model of source i. A total chi^2 would not see a few per cent of one source's flux.
+    A total chi^2 would not see a few per cent of one source's flux.
 
     Parameters
     ----------
@@ -51,39 +54,24 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     DebiasResult
     """
     s = np.sqrt(weight)
-    kept = support.coefficients / dictionary.expand(dictionary.noise_std() ** 2)
-    kept = kept.astype(np.float32)
-    counts = dictionary.expand(np.ones(len(dictionary.noise_std()))) * support.coefficients
-
-    def masked(native):
-        """s W^T M Sigma^-2 W s of a native image, and the coefficients it went through."""
-        planes = dictionary.apply((s * native)[model.frame])
-        chosen = kept * planes
-        return s * model.embed(dictionary.adjoint(chosen)), np.sum(chosen * planes, axis=(-2, -1), dtype=np.float64)
-
-    counts = np.maximum(counts.sum(axis=(-2, -1)), 1.0)
+    fitted = model.apply(start)
+    terms = _Terms(model, dictionary, support, s, fitted)
     x = start.copy()
     metric = _metric(model, start, support.allowed)
-    fitted = model.apply(x)
-    templates = _source_flux(model, support.sources, fitted, s)
     residual = data - fitted
-    pull, energy = masked(residual)
-    gradient = model.adjoint(pull)
-    direction, steepness = None, 0.0
-    iteration, done = 0, False
-    while True:
-        done = bool(np.all(energy <= counts) and np.all(np.abs(templates(residual)) <= FLUX_TOLERANCE))
-        if done or iteration == maxiter:
-            break
+    pull, energy, fluxes = terms(residual)
+    direction, slope, iteration, falling = None, 1.0, 0, True
+    while iteration < maxiter and not (done := _reached(energy, terms.counts, fluxes, falling)):
+        gradient = model.adjoint(pull)
         preconditioned = metric * gradient
-        slope = float(np.vdot(gradient, preconditioned))
+        previous, slope = slope, float(np.vdot(gradient, preconditioned))
         if not slope > 0.0:
             break
-        direction = preconditioned if direction is None else preconditioned + (slope / steepness) * direction
-        steepness = slope
+        direction = preconditioned if direction is None else preconditioned + np.float32(slope / previous) * direction
         image = model.apply(direction)
-        _, curvature = masked(image)
-        length = np.float32(float(np.vdot(gradient, direction)) / max(float(curvature.sum()), 1e-30))
+        _, *curvature = terms(image)
+        steepness = float(np.sum(curvature[0]) + FLUX_WEIGHT * np.sum(np.square(curvature[1])))
+        length = np.float32(float(np.vdot(gradient, direction)) / max(steepness, 1e-30))
         x += length * direction
         iteration += 1
         if positivity and (x < 0.0).any():
@@ -92,29 +80,53 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
             residual = data - model.apply(x)
         else:
             residual = residual - length * image
-        pull, energy = masked(residual)
-        gradient = model.adjoint(pull)
-    return DebiasResult(x, iteration, energy / counts, templates(residual), done)
+        before = energy
+        pull, energy, fluxes = terms(residual)
+        falling = energy < 0.98 * before
+    done = _reached(energy, terms.counts, fluxes, falling)
+    return DebiasResult(x, iteration, energy / terms.counts, fluxes, done)
+
+
+class _Terms:
+    """The terms of the objective for a native residual: their gradient, and what the stopping rule looks at."""
+
+    def __init__(self, model, dictionary, support, s, fitted):
+        self.model, self.dictionary, self.s = model, dictionary, s
+        self.kept = support.coefficients * (1.0 / dictionary.expand(dictionary.noise_std() ** 2)).astype(np.float32)
+        planes = np.arange(len(dictionary.noise_std()))
+        self.plane = np.broadcast_to(dictionary.expand(planes), dictionary.range_shape)
+        self.counts = np.maximum(self._per_plane(support.coefficients), 1.0)
+        self.sources, self.index = support.sources, np.arange(1, support.sources.max() + 1)
+        white = s[model.frame]
+        self.shapes = []
+        for shape in (white * fitted[model.frame], 1.0 / np.where(white > 0, white, np.inf)):
+            norm = np.sqrt(scipy.ndimage.sum_labels(shape**2, self.sources, self.index))
+            norm = np.concatenate([[1.0], np.maximum(norm, 1e-6 * max(norm.max(initial=0.0), 1.0))])
+            self.shapes.append((shape / norm[self.sources] * (self.sources > 0)).astype(s.dtype))
+
+    def __call__(self, residual):
+        """s W^T M Sigma^-2 W s r with the source terms, the energy of each plane, the flux of each source."""
+        white = (self.s * residual)[self.model.frame]
+        planes = self.dictionary.apply(white)
+        chosen = self.kept * planes
+        fluxes = np.array([scipy.ndimage.sum_labels(shape * white, self.sources, self.index) for shape in self.shapes])
+        pull = self.dictionary.adjoint(chosen)
+        for shape, flux in zip(self.shapes, fluxes):
+            pull += shape * np.concatenate([[0.0], FLUX_WEIGHT * flux]).astype(shape.dtype)[self.sources]
+        return self.s * self.model.embed(pull), self._per_plane(chosen * planes), fluxes
+
+    def _per_plane(self, values):
+        if values.ndim == 3:
+            return values.sum(axis=(1, 2), dtype=np.float64)
+        return np.bincount(self.plane.ravel(), values.ravel(), self.plane.max() + 1)
+
+
+def _reached(energy, counts, fluxes, falling):
+    return bool(np.all((energy <= counts) | ~np.asarray(falling)) and np.all(np.abs(fluxes) <= FLUX_TOLERANCE))
 
 
 def _metric(model, image, allowed):
     """Smoothed image plus a little, on the allowed pixels: how readily each may change."""
-    import scipy.ndimage
-
     smooth = scipy.ndimage.gaussian_filter(np.abs(image), 1.5 * model.upsample)
     level = float(smooth[allowed].mean()) if allowed.any() else 1.0
     return np.where(allowed, smooth + 0.01 * level, 0.0).astype(np.float32)
-
-
-def _source_flux(model, sources, fitted, s):
-    """residual -> weighted residual flux of each source, in sigmas."""
-    import scipy.ndimage
-
-    index = np.arange(1, sources.max() + 1)
-    shape = (s * fitted)[model.frame]
-    norm = np.sqrt(np.maximum(scipy.ndimage.sum_labels(shape**2, sources, index), 1e-12))
-
-    def flux(residual):
-        return scipy.ndimage.sum_labels(shape * (s * residual)[model.frame], sources, index) / norm
-
-    return flux

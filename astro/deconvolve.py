@@ -72,7 +72,7 @@ def deconvolve(
     positivity=True,
     uncertainty=None,
     center="centroid",
-    maxiter=30,
+    maxiter=12,
     seed=0,
     device="auto",
     tile=None,
@@ -231,12 +231,12 @@ def _three_steps(model, psf, data, weight, settings, timings):
         y,
         w,
         first,
-        support.region,
-        allowed=support.allowed,
+        dictionary=settings.dictionary,
         k_sigma=settings.k_sigma,
         n_scales=settings.n_scales + round(np.log2(model.upsample)),
         positivity=settings.positivity,
     )
+    second = np.where(support.allowed, second, np.float32(0.0))
     clock("classical")
     third = debias(model, dictionary, y, w, second, support, positivity=settings.positivity, maxiter=settings.maxiter)
     clock("debiased")
@@ -332,7 +332,7 @@ def _scales(n_scales, shape):
     """Scales on the native grid: as asked for, else 4 where the largest wavelet is no wider than the tile."""
     largest = int(np.log2(min(shape)))
     if n_scales is None:
-        return max(1, min(4, largest - 2))
+        return max(1, min(4, largest - 1))
     if isinstance(n_scales, bool) or n_scales != int(n_scales) or not 1 <= n_scales <= largest:
         raise ValueError(f"n_scales is {n_scales}; frames of {shape} pixels take a whole number from 1 to {largest}")
     return int(n_scales)

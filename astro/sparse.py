@@ -1,30 +1,30 @@
-"""The classical step in place of a network: an image that is sparse in the starlet and nowhere negative."""
+"""The classical step in place of a network: an image that is sparse in a dictionary and nowhere negative."""
 
 import numpy as np
 import scipy.fft
 
 from deconjugate.astro import _sparse_numba as kernels
 from deconjugate.astro.tikhonov import BlockSolver
+from deconjugate.operators.dictionaries import dictionary as make_dictionary
 from deconjugate.operators.starlet import Starlet
 
 RELAX = 1.6  # over-relaxation, in (1, 2)
-SPREAD = 4.0  # coupling against the size of the coefficients; larger moves in smaller steps
-SHUT = 1e20  # threshold where no detail is allowed
+COUPLING = 4.0  # threshold over coupling, against the size of the coefficients; larger moves in smaller steps
 
 
 def sparse_deconvolution(
-    model, data, weight, start, region, *, allowed=None, k_sigma=3.0, n_scales=5, positivity=True, maxiter=20
+    model, data, weight, start, *, dictionary="starlet", k_sigma=3.0, n_scales=5, positivity=True, maxiter=20
 ):
-    """The l1 image: least weighted residual plus the size of the starlet coefficients.
+    """The l1 image: least weighted residual plus the size of the coefficients.
 
     .. math:: \\min_{x \\ge 0} \\tfrac12 || y - A x ||_W^2 + k_\\sigma \\sum_j \\sigma_j || s \\, w_j(x) ||_1
 
-    w_j are the starlet planes of x, sigma_j the noise of w_j(A^T W n), the gradient of the data term, and s^2 the
-    weight of the data seen by a fine pixel. Outside ``region`` no detail is allowed (s is infinite), and nothing at all
-    outside ``allowed``. Solved by splitting into data, coefficients and positivity (ADMM): the data term meets masks
-    and uneven noise pixel by pixel, and the image comes from an exact block solve in Fourier space, so that twenty
-    iterations do what gradient methods need hundreds for. They start from Tikhonov and end early on purpose: the last
-    digits of the minimum only sharpen noise.
+    w_j are the planes of x but for the coarse one, sigma_j the noise of w_j(A^T W n), the gradient of the data term,
+    and s^2 the weight of the data seen by a fine pixel. The prior is of the analysis kind: thresholding the planes and
+    adding them up is not its proximal map, and does far worse. Solved by splitting into data, coefficients and
+    positivity (ADMM): the data term meets masks and uneven noise pixel by pixel, and the image comes from an exact
+    block solve in Fourier space, so that twenty iterations do what gradient methods need hundreds for. They start from
+    Tikhonov and end early on purpose: the last digits of the minimum only sharpen noise.
 
     Parameters
     ----------
@@ -32,14 +32,12 @@ def sparse_deconvolution(
     data, weight : float32 arrays on the padded native grid
         y and W = 1 / sigma^2; both in units that make the typical sigma 1.
     start : float32 array on the padded fine grid
-    region : bool array on the padded fine grid
-        Where the data show sources.
-    allowed : bool array on the padded fine grid, optional
-        Where the image may differ from zero; default everywhere.
+    dictionary : str
+        As :func:`deconjugate.operators.dictionary` takes it.
     k_sigma : float, > 0
         Larger is sparser, smoother and loses more flux until the correction restores it.
     n_scales : int, >= 1
-        Starlet scales on the fine grid.
+        Scales on the fine grid.
     positivity : bool
     maxiter : int
 
@@ -52,31 +50,19 @@ def sparse_deconvolution(
     Boyd et al., Foundations and Trends in Machine Learning 3, 1 (2011); Almeida, Figueiredo, IEEE Transactions on Image
     Processing 22, 3074 (2013), for the splitting that frees masks and edges.
     """
-    shape = model.domain_shape
-    starlet = Starlet(shape, n_scales)
-    symbols = starlet_symbols(model.frequencies, n_scales)
-    thresholds = k_sigma * gradient_noise(model, symbols)
-    allowed = np.ones(shape, bool) if allowed is None else allowed
-    spread = np.where(region, _seen_weight(model, weight), SHUT).astype(np.float32)
-
-    x = np.where(allowed, np.maximum(start, 0.0) if positivity else start, 0.0).astype(np.float32)
-    planes = np.empty(starlet.range_shape, np.float32)
-    starlet.apply_to(x, planes)
-    sizes = [_typical(w[region]) for w in planes[:-1]]
-    penalties = np.array([SPREAD * t / s for t, s in zip(thresholds, sizes)], np.float32)
-    penalty = np.float32(SPREAD * thresholds.max() / _typical(x[region]))
-    levels = (thresholds / penalties).astype(np.float32)
-    solver = BlockSolver(model, sum(r * s**2 for r, s in zip(penalties, symbols)) + penalty)
+    x = (np.maximum(start, 0.0) if positivity else start).astype(np.float32)
+    frame = make_dictionary(dictionary, model.domain_shape, n_scales)
+    split = (_StarletSplit if isinstance(frame, Starlet) else _TightSplit)(model, frame, weight, x, k_sigma)
+    penalty = np.float32(COUPLING * split.thresholds.max() / _typical(x))
+    solver = BlockSolver(model, split.symbol + penalty)
 
     spectrum = scipy.fft.rfft2(x, workers=model.workers)
     native = model.to_native(spectrum)
-    states, state, fitted = planes[:-1].copy(), x.copy(), native.copy()
-    gradient = np.empty(shape, np.float32)
+    state, fitted = x.copy(), native.copy()  # z + u of the splitting: the projection of each is z, the rest u
     relax, keep = np.float32(RELAX), np.float32(1.0 - RELAX)
     for _ in range(maxiter):
-        kernels.shrink(planes, states, levels, penalties, spread, relax, keep)
-        starlet.adjoint_to(planes, gradient)
-        kernels.project(x, state, allowed, positivity, penalty, relax, keep, gradient)
+        gradient = split.update(x, relax, keep)
+        kernels.project(x, state, positivity, penalty, relax, keep, gradient)
         known = (weight * data + fitted) / (weight + 1)
         fitted = relax * native + keep * known + fitted - known
         known = (weight * data + fitted) / (weight + 1)
@@ -85,8 +71,55 @@ def sparse_deconvolution(
         spectrum -= solver.solve(step)
         x = model.to_image(spectrum)
         native = model.to_native(spectrum)
-        starlet.apply_to(x, planes)
-    return np.where(allowed, np.maximum(state, 0.0) if positivity else state, 0.0).astype(np.float32)
+    return np.maximum(state, 0.0) if positivity else state
+
+
+class _StarletSplit:
+    """Coefficients of the starlet: a coupling per scale, its symbol known in Fourier space."""
+
+    def __init__(self, model, starlet, weight, start, k_sigma):
+        symbols = starlet_symbols(model.frequencies, starlet.n_scales)
+        self.starlet = starlet
+        self.thresholds = k_sigma * gradient_noise(model, symbols)
+        self.planes = starlet.apply(start)
+        sizes = [_typical(w) for w in self.planes[:-1]]
+        self.penalties = (COUPLING * self.thresholds / sizes).astype(np.float32)
+        self.levels = (self.thresholds / self.penalties).astype(np.float32)
+        self.symbol = sum(r * s**2 for r, s in zip(self.penalties, symbols))
+        self.state = self.planes[:-1].copy()
+        seen = model.adjoint(weight)  # beyond the frame there is no weight, but still a price
+        self.spread = np.sqrt(np.maximum(seen, np.float32(0.1)))
+
+    def update(self, image, relax, keep):
+        """Move the coefficients towards those of ``image``; the gradient of the coupling."""
+        self.starlet.apply_to(image, self.planes)
+        kernels.shrink(self.planes, self.state, self.levels, self.penalties, self.spread, relax, keep)
+        return self.starlet.adjoint_to(self.planes, np.empty_like(image))
+
+
+class _TightSplit:
+    """Coefficients of a dictionary with W^T W = 1: one coupling for all, whose symbol is a constant."""
+
+    def __init__(self, model, frame, weight, start, k_sigma):
+        self.frame = frame
+        count = len(frame.noise_std())
+        noise = np.random.default_rng(0).standard_normal(model.range_shape).astype(np.float32)
+        power = np.square(frame.apply(model.adjoint(np.sqrt(weight) * noise)), dtype=np.float64)
+        index = np.broadcast_to(frame.expand(np.arange(count)), frame.range_shape).ravel()
+        power = np.bincount(index, power.ravel(), count) / np.bincount(index, minlength=count)
+        self.thresholds = k_sigma * np.sqrt(power)
+        self.thresholds[-1] = 0.0
+        self.state = frame.apply(start)
+        self.symbol = np.float32(COUPLING * self.thresholds.max() / _typical(self.state))
+        self.levels = frame.expand((self.thresholds / self.symbol).astype(np.float32))
+
+    def update(self, image, relax, keep):
+        """As :meth:`_StarletSplit.update`."""
+        planes, state = self.frame.apply(image), self.state
+        multiplier = np.clip(state, -self.levels, self.levels)
+        state[...] = relax * planes + keep * (state - multiplier) + multiplier
+        multiplier = np.clip(state, -self.levels, self.levels)
+        return self.symbol * self.frame.adjoint(planes - state + 2 * multiplier)
 
 
 def starlet_symbols(frequencies, n_scales):
@@ -112,12 +145,6 @@ def gradient_noise(model, symbols):
     if model.domain_shape[1] % 2 == 0:
         columns[-1] = 1.0
     return np.array([np.sqrt((s**2 * power * columns).sum() / np.prod(model.domain_shape)) for s in symbols])
-
-
-def _seen_weight(model, weight):
-    """Square root of the weight that a fine pixel is seen with: 1 where the noise is the typical one."""
-    seen = model.adjoint(weight)
-    return np.sqrt(np.maximum(seen, 0.1))  # beyond the frame there is no weight, but still a price
 
 
 def _typical(values):

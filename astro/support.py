@@ -1,4 +1,4 @@
-"""Where the data show something: significant coefficients, the sources they form, the region these may fill."""
+"""Where the data show something: significant coefficients, the sources they form, the pixels these may fill."""
 
 from dataclasses import dataclass
 
@@ -17,8 +17,7 @@ class Support:
 
     coefficients: np.ndarray  # bool, the shape of the transform: multiresolution support, coarse plane kept
     sources: np.ndarray  # int (h, w), 0 where there is none: sources by number, on the native grid
-    region: np.ndarray  # bool, padded fine grid: where detail is allowed
-    allowed: np.ndarray  # bool, padded fine grid: where any light is
+    allowed: np.ndarray  # bool, padded fine grid: where there may be light
 
 
 def find_support(model, dictionary, data, weight, psf, k_sigma=3.0):
@@ -26,7 +25,9 @@ def find_support(model, dictionary, data, weight, psf, k_sigma=3.0):
 
     A coefficient is kept where |w_j(y / sigma)| > k_sigma sigma_j. By chance alone many are; a *source* is a set of
     positive ones, touching in position and scale, that somewhere reaches k_sigma + 2, either in the frame filtered with
-    the PSF or in a coefficient of structure wider than the PSF. Its region reaches about as far as its wavelets.
+    the PSF or in a coefficient of structure wider than the PSF. Light is allowed in the pixels of its coefficients and
+    a little around them, as far as truth at the target resolution ever reaches; and wherever the sky without sources is
+    significant on the coarse plane, so that a background left in the data comes out as one.
     Bad pixels are filled from their surroundings for this purpose only.
 
     Parameters
@@ -53,7 +54,8 @@ def find_support(model, dictionary, data, weight, psf, k_sigma=3.0):
     starlet = dictionary if isinstance(dictionary, Starlet) else Starlet(data.shape, dictionary.n_scales)
     planes = starlet.apply(whitened.astype(data.dtype)) / starlet.noise_std()[:, None, None].astype(data.dtype)
     detection = k_sigma + DETECTION_MARGIN
-    seed = matched_filter(data, weight, psf, model.upsample) > detection
+    sky = np.median(data[good])  # a constant left in the data is no source
+    seed = matched_filter(np.where(good, data - sky, 0.0), weight, psf, model.upsample) > detection
     width = _rms_width(psf) / model.upsample
     for j in range(starlet.n_scales):
         if 2.0**j >= 2.0 * width:
@@ -64,10 +66,11 @@ def find_support(model, dictionary, data, weight, psf, k_sigma=3.0):
     is_source[kept[kept > 0]] = True
     region = scipy.ndimage.binary_dilation(seed, iterations=max(1, round(width)))
     for j in range(starlet.n_scales):
-        region |= _dilated(is_source[labels[j]], 2**j)
+        region |= _dilated(is_source[labels[j]], 2**j // 4)
     sources, _ = scipy.ndimage.label(region)
-    light = region | (np.abs(planes[-1]) > detection)
-    return Support(coefficients, sources, _on_padded_grid(model, region), _on_padded_grid(model, light))
+    coarse = planes[-1] if region.all() else starlet.apply(_filled(whitened, ~region))[-1] / starlet.noise_std()[-1]
+    allowed = region | (np.abs(coarse) > detection)
+    return Support(coefficients, sources, _on_padded_grid(model, allowed))
 
 
 def matched_filter(data, weight, psf, upsample):
@@ -97,6 +100,9 @@ def _filled(values, good):
         return values
     out, missing, width = np.where(good, values, 0.0), ~good, 1.0
     while missing.any():
+        if width > max(good.shape):
+            out[missing] = values[good].mean()
+            break
         share = scipy.ndimage.gaussian_filter(good.astype(np.float64), width, mode="constant")
         mean = scipy.ndimage.gaussian_filter(np.where(good, values, 0.0).astype(np.float64), width, mode="constant")
         now = missing & (share > 0.05)
