@@ -72,7 +72,7 @@ def deconvolve(
     positivity=True,
     uncertainty=None,
     center="centroid",
-    maxiter=12,
+    maxiter=20,
     seed=0,
     device="auto",
     tile=None,
