@@ -4,11 +4,11 @@ import os
 import re
 import textwrap
 import warnings
-from contextlib import contextmanager
 
 import numpy as np
 
 from deconjugate.astro.atomic import write_atomically
+from deconjugate.astro.hdus import find_image, image_pixels, open_fits
 from deconjugate.astro.wcs import wcs_cards
 
 PLATE_CARDS = re.compile(r"(AMD[XY]|PPO|PLTRA|PLTDEC)\w*|CNPIX[12]|[XY]PIXELSZ")
@@ -69,7 +69,7 @@ def read_image(path, *, ext=None, noise=None, noise_kind=None, mask=None):
     path = os.fspath(path)
     with open_fits(path) as hdus:
         index = find_image(hdus, ext, path)
-        data = _pixels(hdus[index], path)
+        data = image_pixels(hdus[index], path)
         bad = ~np.isfinite(data)
         uncertainty = None
         if noise is not None:
@@ -163,117 +163,16 @@ def read_others(path, *, used, taken=()):
         return [hdu.copy() for hdu in kept]
 
 
-@contextmanager
-def open_fits(path):
-    """Open a FITS file for reading; every way in which that fails is an OSError that says how.
-
-    Raises
-    ------
-    FileNotFoundError, OSError
-        No such file; not FITS; truncated.
-    """
-    from astropy.io import fits
-
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"no such file: {path}")
-    if os.path.isdir(path):
-        raise OSError(f"{path} is a folder; give a FITS file")
-    if not os.access(path, os.R_OK):
-        raise OSError(f"{path} may not be read: permission denied")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # truncation is checked here, non-standard cards do no harm
-        try:
-            hdus = fits.open(path, memmap=False, lazy_load_hdus=False, ignore_missing_simple=True)
-        except Exception as error:  # a damaged file fails in many ways inside the decompressor or the parser
-            raise OSError(f"{path} is not a FITS file, or is damaged: {error}") from error
-    with hdus:
-        _check_whole(path)
-        yield hdus
-
-
-def _check_whole(path):
-    """Raise OSError where an HDU ends beyond the file; missing padding after the last one does no harm."""
-    from astropy.io import fits
-
-    if path.endswith((".gz", ".bz2", ".xz", ".zip", ".Z")):
-        return  # the decompressor tells
-    size = os.path.getsize(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        hdus = fits.open(
-            path, memmap=False, lazy_load_hdus=False, disable_image_compression=True, ignore_missing_simple=True
-        )
-    with hdus:
-        for index, hdu in enumerate(hdus):
-            end = hdu.fileinfo()["datLoc"] + hdu.size
-            if end > size:
-                raise OSError(f"{path} is truncated: HDU {index} ends at byte {end}, the file at {size}")
-
-
-def find_image(hdus, ext, path):
-    """Index of the HDU that ``ext`` names, or of the image where it is None; see :func:`read_image`."""
-    if ext is None:
-        images = [i for i, hdu in enumerate(hdus) if hdu.is_image and _image_shape(hdu) is not None]
-        if not images:
-            raise ValueError(f"{path} holds no 2-D image; it has {_contents(hdus)}")
-        named = [i for i in images if hdus[i].name.strip().casefold() == "sci"]
-        return images[0] if images[0] == 0 or not named else named[0]
-    name, _, version = str(ext).strip().casefold().partition(",")
-    if re.fullmatch(r"\d+", name) and not version:
-        if int(name) < len(hdus):
-            return int(name)
-    else:
-        matches = [i for i, hdu in enumerate(hdus) if hdu.name.strip().casefold() == name.strip()]
-        if version.strip():
-            matches = [i for i in matches if str(hdus[i].ver) == version.strip()]
-        if matches:
-            return matches[0]
-    raise KeyError(f"{path} has no extension {str(ext).strip()!r}; it has {_contents(hdus)}")
-
-
-def _contents(hdus):
-    shapes = [f"{hdu.shape[::-1]}" if hdu.is_image and hdu.shape else "no image" for hdu in hdus]
-    return ", ".join(
-        f"{i} {hdu.name.strip() or '(no name)'} {shape}" for i, (hdu, shape) in enumerate(zip(hdus, shapes))
-    )
-
-
-def _image_shape(hdu):
-    """(h, w) of a 2-D image, leading axes of length 1 aside; None for anything else."""
-    shape = tuple(hdu.shape) if hdu.is_image else ()
-    while len(shape) > 2 and shape[0] == 1:
-        shape = shape[1:]
-    return shape if len(shape) == 2 and all(shape) else None
-
-
-def _pixels(hdu, path):
-    """The image of an HDU, native byte order: float32 where that holds every value exactly, else float64."""
-    shape = _image_shape(hdu)
-    if shape is None:
-        what = f"an image of axes {hdu.shape[::-1]}" if hdu.is_image and hdu.shape else "no image"
-        raise ValueError(f"{path}: extension {hdu.name.strip() or 'without name'} holds {what}; a 2-D image is needed")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            data = hdu.data
-    except Exception as error:  # damaged compressed tiles fail in many ways
-        raise OSError(f"{path}: the pixels of {hdu.name.strip()} cannot be read: {error}") from error
-    if data.dtype.kind == "c":
-        raise ValueError(f"{path}: extension {hdu.name.strip()} is complex; a real image is needed")
-    return data.reshape(shape).astype(np.result_type(data.dtype.newbyteorder("="), np.float32))
-
-
 def _companion(hdus, path, which, role, shape):
     """(array, name) of the noise or mask: an HDU of this file if it has that one, else another file."""
     try:
         index = find_image(hdus, which, path)
-        array, name = _pixels(hdus[index], path), hdus[index].name
+        array, name = image_pixels(hdus[index], path), hdus[index].name
     except KeyError as error:
         if not os.path.exists(str(which)):
             raise KeyError(f"{role}: no file {which}, and {error.args[0]}") from None
         with open_fits(which) as other:
-            array, name = _pixels(other[find_image(other, None, which)], which), os.path.basename(which)
+            array, name = image_pixels(other[find_image(other, None, which)], which), os.path.basename(which)
     if array.shape != shape:
         raise ValueError(f"the {role} {which} is {array.shape[::-1]} pixels, the image {shape[::-1]}; both must agree")
     return array, name

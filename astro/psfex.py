@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deconjugate.astro.fits import open_fits
+from deconjugate.astro.hdus import open_fits
 from deconjugate.astro.psf_samples import Samples, check_psf_array
 
 

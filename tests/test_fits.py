@@ -284,6 +284,24 @@ def test_truncated_gzip(tmp_path):
         read_image(tmp_path / "cut.fits.gz")
 
 
+def test_damaged_tiles(tmp_path):
+    path = tmp_path / "torn.fits.fz"
+    tiles = fits.CompImageHDU(np.round(IMAGE).astype(np.int16), name="SCI", compression_type="GZIP_1")
+    fits.HDUList([fits.PrimaryHDU(), tiles]).writeto(path)
+    content = bytearray(path.read_bytes())
+    content[-2880:] = b"\x07" * 2880
+    path.write_bytes(content)
+    with pytest.raises(OSError, match=r"torn.fits.fz: the pixels of SCI cannot be read"):
+        read_image(path)
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    path = single(tmp_path / "secret.fits")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OSError, match=r"secret.fits may not be read: permission denied"):
+        read_image(path)
+
+
 def test_a_file_that_lacks_only_padding_is_read(tmp_path):
     path = single(tmp_path / "short.fits")
     path.write_bytes(path.read_bytes()[: 2880 + IMAGE.nbytes])
