@@ -1,0 +1,57 @@
+# The index of commands. `make demo` and `make test` are all a newcomer needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SOURCES := $(wildcard operators/*.py solver/*.py astro/*.py operators/*/*.py) pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench bench-full dev clean
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+$(VENV)/.dependencies: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --constraint constraints.txt ".[demo,test]"
+	touch $@
+
+# A normal install, made anew whenever a source file changes, without asking for the dependencies again.
+$(VENV)/.package: $(VENV)/.dependencies $(SOURCES)
+	rm -rf build
+	$(PIP) --no-deps --force-reinstall .
+	touch $@
+
+demo: $(VENV)/.package  ## solve a Poisson problem and sharpen two images (writes demo/)
+	mkdir -p demo
+	cd demo && $(BIN)/python -W ignore::UserWarning -m deconjugate.solver.demo
+	cd demo && $(BIN)/python -m deconjugate.astro.demo .
+
+test: $(VENV)/.package  ## the test suite, on a normal install, from another folder
+	cd "$$(mktemp -d)" && $(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
+	  -p no:cacheprovider $(CURDIR)/tests $(PYTEST)
+
+lint: $(VENV)/.package  ## ruff, and the direction of imports
+	$(PIP) --constraint constraints.txt ruff import-linter
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	cd "$$(mktemp -d)" && $(BIN)/lint-imports --no-cache --config $(CURDIR)/pyproject.toml
+
+# pyamgcl has no wheel: it needs pybind11 present, no build isolation, and the headers of Boost (libboost-dev).
+$(VENV)/.bench: $(VENV)/.dependencies
+	$(PIP) --constraint constraints.txt pyamg scikit-image sep pybind11 setuptools wheel
+	-$(PIP) --constraint constraints.txt ilupp
+	-$(PIP) --constraint constraints.txt --no-build-isolation pyamgcl
+	touch $@
+
+bench: $(VENV)/.package $(VENV)/.bench  ## every benchmark, short
+	cd benchmarks && for b in bench_*.py; do $(BIN)/python $$b --quick || exit 1; done
+
+bench-full: $(VENV)/.package $(VENV)/.bench  ## every benchmark, as in benchmarks/README.md
+	cd benchmarks && for b in bench_*.py; do $(BIN)/python $$b || exit 1; done
+
+dev: $(VENV)/.dependencies  ## an editable install, for working on the package
+	$(PIP) --constraint constraints.txt --editable ".[demo,test,lint]"
+	touch $(VENV)/.package
+
+clean:  ## remove what the commands made, the environment included
+	rm -rf $(VENV) build demo *.egg-info
