@@ -97,38 +97,24 @@ def deconvolve_file(
         check_qa_format(qa)
         check_output(qa, overwrite=overwrite)
     image = read_image(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
-    if saturation is None:
-        saturation = _positive_card(image.meta, "SATURATE")
+    psf, psf_name = _psf(psf, fwhm_arcsec, fwhm_pix, beta, image.wcs)
+    saturation = _positive_card(image.meta, "SATURATE") if saturation is None else saturation
     if saturation is not None:
         _mask_too(image, image.data >= saturation)
-    psf, psf_name = _psf(psf, fwhm_arcsec, fwhm_pix, beta, image.wcs)
-
-    from deconjugate.astro.deconvolve import deconvolve
-
     level, rms = background_and_rms(image.data, image.mask, sky=sky)
     sigma = rms if noise is None else image.uncertainty.array
     sigma = noise_map(image.data, level, sigma, gain=gain, psf_error=psf_error)
     # No light explains these: bleeding columns, defects, undershoots of a resampling.
     _mask_too(image, image.data < level - IMPOSSIBLE * sigma)
+
+    from deconjugate.astro.deconvolve import deconvolve
+
     sources = image.copy()
     sources.data = image.data - level
     result = deconvolve(sources, psf, upsample=upsample, noise=sigma, **options)
-
     if not (np.isfinite(result.reduced_chi2) and np.isfinite(result.image.data).all()):
         raise ValueError("the result is not finite: the noise, the gain or the PSF cannot be right")
-    sharp = result.image
-    sharp.meta = image.meta.copy()
-    sharp.data = sharp.data + np.repeat(np.repeat(level, upsample, 0), upsample, 1) / upsample**2
-    conserved = "counts"
-    if _is_surface_brightness(image.unit):
-        conserved = "surface brightness"
-        sharp.data = sharp.data * upsample**2
-        if sharp.uncertainty is not None:
-            sharp.uncertainty.array = sharp.uncertainty.array * upsample**2
-    for keys, divisor in ((PIXEL_SIDES, upsample), (PIXEL_AREAS, upsample**2)):
-        for key in keys:
-            if isinstance(sharp.meta.get(key), (int, float)):
-                sharp.meta[key] = sharp.meta[key] / divisor
+    conserved = _as_the_input(result.image, image, level, upsample)
     n_bad = 0 if image.mask is None else np.count_nonzero(image.mask)
     history = [
         f"deconjugate {version('deconjugate')}: deconvolved {os.path.basename(path)}",
@@ -141,17 +127,32 @@ def deconvolve_file(
     native = wcs_cards(image.wcs) if image.wcs is not None else None
     write_image(
         output,
-        sharp,
+        result.image,
         extensions=[("RESIDUAL", result.residual, native), ("PSF", result.psf, None)],
         others=read_others(path, used=[ext, *(name for name in (noise, mask) if name is not None)], taken=WRITTEN),
         history=history,
         overwrite=overwrite,
     )
     if qa is not None:
-        name = os.path.basename(path)
-        p = psf.fine(upsample)
+        name, p = os.path.basename(path), psf.fine(upsample)
         qa_page(qa, image, result, p, upsample=upsample, background=level, title=name, overwrite=overwrite)
     return result
+
+
+def _as_the_input(sharp, image, level, upsample):
+    """Give the fine image the sky, the unit and the header of the input; what is conserved, in words."""
+    sharp.meta = image.meta.copy()
+    for keys, divisor in ((PIXEL_SIDES, upsample), (PIXEL_AREAS, upsample**2)):
+        for key in keys:
+            if isinstance(sharp.meta.get(key), (int, float)):
+                sharp.meta[key] = sharp.meta[key] / divisor
+    sharp.data = sharp.data + np.repeat(np.repeat(level, upsample, 0), upsample, 1) / upsample**2
+    if not _is_surface_brightness(image.unit):
+        return "counts"
+    sharp.data = sharp.data * upsample**2
+    if sharp.uncertainty is not None:
+        sharp.uncertainty.array = sharp.uncertainty.array * upsample**2
+    return "surface brightness"
 
 
 def _same_file(one, other):

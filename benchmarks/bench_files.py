@@ -1,0 +1,102 @@
+"""Accuracy at the door: sky positions from file to file, and PSFs on the fine grid.
+
+    python benchmarks/bench_files.py
+
+Positions: a star is put at a known place of the sky, the file deconvolved by the console command, and the star measured
+in the output through the output's own WCS; beside it, how far the two WCS disagree over the whole frame.
+PSFs: an optical Gaussian integrated over native pixels, sampled and given as an array; the fine PSF is held against the
+same Gaussian integrated over fine pixels.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from machine import describe
+from scipy.special import erf
+
+from deconjugate.astro import PSF, read_image
+from deconjugate.astro.cli import main as command
+from deconjugate.astro.shape import windowed_centroid
+from deconjugate.operators import Binning, Convolution
+
+SCALE, SHAPE, STAR = 7.3e-5, (141, 123), (97, 152)  # degrees per pixel; native pixels; fine pixel of the star
+ANGLE = np.deg2rad(23.0)
+CARDS = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 61.3, "CRPIX2": -57.9, "CRVAL1": 150.1, "CRVAL2": 62.2}
+ROTATION = {"1_1": np.cos(ANGLE), "1_2": -np.sin(ANGLE), "2_1": np.sin(ANGLE), "2_2": np.cos(ANGLE)}
+HEADERS = {
+    "CD": {f"CD{k}": v * (-SCALE if k.endswith("1") else SCALE) for k, v in ROTATION.items()},
+    "PC + CDELT": {**{f"PC{k}": v for k, v in ROTATION.items()}, "CDELT1": -SCALE, "CDELT2": SCALE},
+    "CROTA": {"CDELT1": -SCALE, "CDELT2": SCALE, "CROTA2": 23.0},
+    "CD + SIP": {
+        **{f"CD{k}": v * (-SCALE if k.endswith("1") else SCALE) for k, v in ROTATION.items()},
+        "CTYPE1": "RA---TAN-SIP",
+        "CTYPE2": "DEC--TAN-SIP",
+        "A_ORDER": 2,
+        "B_ORDER": 2,
+        "A_2_0": 3e-5,
+        "B_1_1": -2e-5,
+    },
+}
+
+
+def bench_positions():
+    sky = np.zeros((2 * SHAPE[0], 2 * SHAPE[1]))
+    sky[STAR] = 1e5
+    psf = PSF.moffat(3.2)
+    blurred = (Binning(sky.shape, 2) @ Convolution(sky.shape, psf.fine(2))).apply(sky)
+    data = (blurred + 3.0 * np.random.default_rng(1).standard_normal(SHAPE)).astype(np.float32)
+    print("\nSky positions, file to file, upsample 2 (degrees; goal 1e-6 for the WCS)")
+    print(f"{'header':12} {'WCS against WCS':>16} {'the star':>10} {'centroid noise':>15}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, cards in HEADERS.items():
+            given, output = Path(folder) / "in.fits", Path(folder) / "out.fits"
+            fits.PrimaryHDU(data, fits.Header({**CARDS, **cards})).writeto(given, overwrite=True)
+            arguments = ["deconvolve", given, "-o", output, "--fwhm-pix", 3.2, "--no-network", "--quiet", "--overwrite"]
+            if command([str(a) for a in arguments]):
+                raise SystemExit("the command failed")
+            sharp, native = read_image(output), WCS(fits.getheader(given))
+            x, y = (grid.ravel() for grid in np.meshgrid(np.linspace(0, 122, 15), np.linspace(0, 140, 15)))
+            disagreement = _apart(native.all_pix2world(x, y, 0), sharp.wcs.all_pix2world(2 * x + 0.5, 2 * y + 0.5, 0))
+            window = np.s_[STAR[0] - 12 : STAR[0] + 13, STAR[1] - 12 : STAR[1] + 13]
+            row, column = (c + s - 12 for c, s in zip(windowed_centroid(sharp.data[window]), STAR))
+            truth = native.all_pix2world((STAR[1] - 0.5) / 2, (STAR[0] - 0.5) / 2, 0)
+            star = _apart(truth, sharp.wcs.all_pix2world(column, row, 0))
+            # The least error of a centroid: sigma of the PSF over the signal-to-noise ratio of the star's flux.
+            least = SCALE * (3.2 / 2.355) / (1e5 / (3.0 * np.sqrt(4 * np.pi) * 3.2 / 2.355))
+            print(f"{name:12} {disagreement.max():16.1e} {star.max():10.1e} {least:15.1e}")
+
+
+def _apart(one, other):
+    east = (np.asarray(one[0]) - other[0]) * np.cos(np.deg2rad(one[1]))
+    return np.hypot(east, np.asarray(one[1]) - other[1])
+
+
+def bench_psf():
+    print(
+        "\nPSF on the fine grid, from samples of a Gaussian: ||p - exact||_1, arrays of even size centred at 15.3, 16.2"
+    )
+    print(f"{'FWHM (pixels)':>14} {'samples a pixel':>16} " + " ".join(f"{f'upsample {u}':>11}" for u in (2, 3, 4)))
+    for fwhm in (2.0, 2.5, 3.0, 4.0):
+        for sampling in (1, 2, 3):
+            errors = [_psf_error(fwhm / 2.3548, sampling, u) for u in (2, 3, 4)]
+            print(f"{fwhm:14g} {sampling:16d} " + " ".join(f"{e:11.1e}" for e in errors))
+
+
+def _psf_error(sigma, sampling, upsample):
+    axes = [(np.arange(32 * sampling) - c * sampling) / sampling for c in (15.3, 16.2)]
+    p = PSF.from_array(np.outer(*(_integral(sigma, x, 0.5) for x in axes)), oversampling=sampling).fine(upsample)
+    exact = [_integral(sigma, (np.arange(n) - n // 2) / upsample, 0.5 / upsample) for n in p.shape]
+    return np.abs(p - np.outer(*exact)).sum()
+
+
+def _integral(sigma, x, half):
+    return 0.5 * (erf((x + half) / (np.sqrt(2) * sigma)) - erf((x - half) / (np.sqrt(2) * sigma)))
+
+
+if __name__ == "__main__":
+    print(describe())
+    bench_positions()
+    bench_psf()
