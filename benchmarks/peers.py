@@ -81,7 +81,7 @@ def _pinned(A):
     held[component[abs(A @ np.ones(A.shape[0])) > 1e-8 * A.diagonal()]] = True
     first = np.unique(component, return_index=True)[1]
     extra = np.zeros(A.shape[0])
-    extra[first[~held]] = A.diagonal()[first[~held]]
+    extra[first[~held]] = A.diagonal().max()
     return A if held.all() else as_peers_want(A + scipy.sparse.diags(extra))
 
 
