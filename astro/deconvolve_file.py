@@ -134,8 +134,17 @@ def deconvolve_file(
         overwrite=overwrite,
     )
     if qa is not None:
-        name, p = os.path.basename(path), psf.fine(upsample)
-        qa_page(qa, image, result, p, upsample=upsample, background=level, title=name, overwrite=overwrite)
+        qa_page(
+            qa,
+            image,
+            result,
+            psf.fine(upsample),
+            upsample=upsample,
+            background=level,
+            per_area=conserved != "counts",
+            title=os.path.basename(path),
+            overwrite=overwrite,
+        )
     return result
 
 

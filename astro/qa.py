@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def qa_page(path, image, result, psf, *, upsample, background=0.0, title="", overwrite=False):
+def qa_page(path, image, result, psf, *, upsample, background=0.0, per_area=False, title="", overwrite=False):
     """Draw input, output and residual, a close-up, the PSFs and the residual's histogram on one page.
 
     Parameters
@@ -18,6 +18,8 @@ def qa_page(path, image, result, psf, *, upsample, background=0.0, title="", ove
     upsample : int
     background : float or (h, w) array
         Sky level of the native image, taken off both pictures.
+    per_area : bool
+        Whether the pixels of the result are a surface brightness rather than counts.
     title : str
 
     Raises
@@ -31,12 +33,15 @@ def qa_page(path, image, result, psf, *, upsample, background=0.0, title="", ove
 
     check_qa_format(path)
     native = np.asarray(image.data if hasattr(image, "wcs") else image, dtype=np.float64) - background
+    residual = np.asarray(result.residual, dtype=np.float64)
     mask = getattr(image, "mask", None)
     if mask is not None:
-        native = np.where(mask, np.nan, native)
-    sky = np.repeat(np.repeat(np.broadcast_to(background, native.shape), upsample, 0), upsample, 1)
-    fine = np.asarray(result.image.data, dtype=np.float64) * upsample**2 - sky
-    figure = _draw(native, fine, result, psf, upsample, title)
+        native, residual = np.where(mask, np.nan, native), np.where(mask, np.nan, residual)
+    # What lies under bad pixels is a guess of the method, and is not shown.
+    sky = np.where(np.isfinite(native), background, np.nan)
+    sky = np.repeat(np.repeat(sky, upsample, 0), upsample, 1)
+    fine = np.asarray(result.image.data, dtype=np.float64) * (1 if per_area else upsample**2) - sky
+    figure = _draw(native, fine, residual, result, psf, upsample, title)
     ending = str(path).rsplit(".", 1)[-1].lower()
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=ending, dpi=110), overwrite=overwrite)
 
@@ -71,10 +76,9 @@ def busiest_window(image, size):
     return slice(top, top + size_y), slice(left, left + size_x)
 
 
-def _draw(native, fine, result, psf, upsample, title):
+def _draw(native, fine, residual, result, psf, upsample, title):
     from matplotlib.figure import Figure
 
-    residual = np.asarray(result.residual, dtype=np.float64)
     rms = 1.4826 * np.nanmedian(np.abs(native - np.nanmedian(native))) or np.nanstd(native) or 1.0
     figure = Figure(figsize=(16.0, 8.4), layout="constrained")
     axes = figure.subplots(2, 4)
@@ -100,6 +104,7 @@ def _draw(native, fine, result, psf, upsample, title):
     axes[0, 2].set_title("residual / sigma, input pixels")
     figure.colorbar(shown, ax=axes[0, 2], shrink=0.8)
     for axis in (axes[0, 0], axes[0, 1], axes[0, 2], axes[1, 0], axes[1, 1]):
+        axis.set_facecolor("0.5")  # bad pixels
         axis.set_xticks([])
         axis.set_yticks([])
     _histogram(axes[1, 2], residual)

@@ -127,7 +127,8 @@ def test_noise_mask_psf_file_and_page(rich, capsys):
 def test_surface_brightness_stays_surface_brightness(field, frame):
     cards = fits.Header(CARDS | {"BUNIT": "MJy/sr", "PIXAR_SR": 4e-12})
     fits.PrimaryHDU(frame, cards).writeto("sb.fits")
-    assert run("sb.fits", "--fwhm", FWHM * 0.36, "--no-network", "--quiet", "-o", "sb_out.fits") == 0
+    assert run("sb.fits", "--fwhm", FWHM * 0.36, "--no-network", "--quiet", "-o", "sb_out.fits", "--qa", "sb.svg") == 0
+    assert "<svg" in Path("sb.svg").read_text()
     with fits.open("sb_out.fits") as hdus:
         assert np.median(hdus["SCI"].data) == pytest.approx(SKY, abs=1.0)
         assert hdus["SCI"].header["PIXAR_SR"] == pytest.approx(1e-12)
