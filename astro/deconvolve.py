@@ -42,6 +42,8 @@ class DeconvolutionResult:
         Counts of the model over counts of the data within detected sources; NaN where there is none.
     mismatch : float or (N,) array
         ||k * r - p||_1: how far the model's PSF is from the one given.
+    regularization : float or (N,) array
+        lambda of step 1; the median over the tiles of a frame.
     timings : dict
         Seconds by step.
     """
@@ -54,6 +56,7 @@ class DeconvolutionResult:
     stages: dict
     flux_ratio: object
     mismatch: object
+    regularization: object
     timings: dict = field(default_factory=dict)
 
 
@@ -192,10 +195,12 @@ def _frame(model, psf, data, weight, tiles, settings, timings, bar):
     stages = {name: np.zeros(canvas, np.float32) for name in STAGES}
     support = np.zeros((settings.n_scales + 1, *data.shape), bool)
     sources = np.zeros(data.shape, bool)
+    lambdas = []
     for place in tiles.places():
         if (weight[place] > 0).any():
             window = tiles.window(place, margin)
-            images, found = _three_steps(model, psf, data[place], weight[place], settings, timings)
+            images, found, lam = _three_steps(model, psf, data[place], weight[place], settings, timings)
+            lambdas.append(lam)
             target = tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))
             weights = np.repeat(np.repeat(window.astype(np.float32), u, axis=0), u, axis=1)
             for name, x in images.items():
@@ -213,16 +218,17 @@ def _frame(model, psf, data, weight, tiles, settings, timings, bar):
     ratio = float(fitted[inside].sum(dtype=np.float64)) / counts if counts else np.nan
     frame = tuple(slice(m * u, (m + n) * u) for m, n in zip(margin, data.shape))
     stages = {name: x[frame] * np.float32(unit) for name, x in stages.items()}
-    return _Frame(stages, residual, support, chi2, ratio, model.mismatch)
+    return _Frame(stages, residual, support, chi2, ratio, model.mismatch, float(np.median(lambdas)))
 
 
 def _three_steps(model, psf, data, weight, settings, timings):
-    """The three steps on one tile; images on the padded fine grid."""
+    """The three steps on one tile; images on the padded fine grid, the support, lambda."""
     dictionary = make_dictionary(settings.dictionary, data.shape, settings.n_scales)
     y, w = model.embed(data), model.embed(weight)
     clock = _Clock(timings)
     lam = settings.regularization
-    first = tikhonov(model, y, w, choose_regularization(model, y, w) if lam == "auto" else float(lam))
+    lam = choose_regularization(model, y, w) if lam == "auto" else float(lam)
+    first = tikhonov(model, y, w, lam)
     clock("tikhonov")
     support = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
     clock("support")
@@ -240,7 +246,7 @@ def _three_steps(model, psf, data, weight, settings, timings):
     clock("classical")
     third = debias(model, dictionary, y, w, second, support, positivity=settings.positivity, maxiter=settings.maxiter)
     clock("debiased")
-    return dict(zip(STAGES, (first, second, third.image))), support
+    return dict(zip(STAGES, (first, second, third.image))), support, lam
 
 
 def _fit(model, image, tiles, margin):
@@ -265,6 +271,7 @@ class _Frame:
     reduced_chi2: float
     flux_ratio: float
     mismatch: float
+    regularization: float
 
 
 def _result(seen, frames, target, upsample, timings):
@@ -288,9 +295,9 @@ def _result(seen, frames, target, upsample, timings):
         wcs=None if seen.wcs is None else scale_wcs(seen.wcs, upsample),
         meta=seen.meta,
     )
-    numbers = [gathered(name) for name in ("residual", "reduced_chi2", "support", "flux_ratio", "mismatch")]
-    residual, chi2, support, ratio, mismatch = numbers
-    return DeconvolutionResult(image, target, residual, chi2, support, stages, ratio, mismatch, timings)
+    names = ("residual", "reduced_chi2", "support", "flux_ratio", "mismatch", "regularization")
+    residual, chi2, support, ratio, mismatch, lam = (gathered(name) for name in names)
+    return DeconvolutionResult(image, target, residual, chi2, support, stages, ratio, mismatch, lam, timings)
 
 
 def _fine_psfs(psf, n, stamps, shape, upsample, center):

@@ -90,6 +90,7 @@ def test_a_frame_is_sharpened_with_its_flux_sky_and_positions(field, capsys):
             "Moffat, FWHM 3.200 pixels",
             "counts conserved",
             "k_sigma",
+            "lambda",
             "chi^2",
         ):
             assert word in history
