@@ -122,7 +122,8 @@ def deconvolve_file(
         f"{upsample} x {upsample} fine pixels per pixel; PSF a Gaussian of FWHM 2 of them; {conserved} conserved",
         f"{n_bad} bad pixels, saturation {saturation}; sky {sky}, gain {gain}, psf_error {psf_error:g}",
         *(f"{name} = {value}" for name, value in options.items() if name not in NOT_OF_THE_RESULT),
-        f"lambda {result.regularization:.4g}, reduced chi^2 {result.reduced_chi2:.4f}, flux ratio {result.flux_ratio:.6f}",
+        f"lambda {result.regularization:.4g}",
+        f"reduced chi^2 {result.reduced_chi2:.4f}, flux ratio {result.flux_ratio:.6f}",
     ]
     native = wcs_cards(image.wcs) if image.wcs is not None else None
     write_image(
