@@ -85,6 +85,22 @@ def deconvolve_file(
     OSError, KeyError, ValueError
         See :func:`deconjugate.astro.read_image`, :func:`deconjugate.astro.write_image` and
         :func:`deconjugate.astro.deconvolve`; no PSF, or more than one.
+
+    Example
+    -------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from astropy.nddata import CCDData
+    >>> from deconjugate.astro import PSF, simulate, write_image
+    >>> sky = np.zeros((96, 128))
+    >>> sky[40, 70] = 1000.0
+    >>> scene = simulate(sky, PSF.moffat(3.5), peak_snr=50, background=7.0, seed=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     given, sharp = (os.path.join(folder, name) for name in ("seen.fits", "sharp.fits"))
+    ...     write_image(given, CCDData(scene.data, unit="adu"))
+    ...     result = deconvolve_file(given, sharp, fwhm_pix=3.5, network=None)
+    >>> result.image.shape
+    (96, 128)
     """
     for written in (output, qa):
         for given in (path, psf, noise, mask):

@@ -112,6 +112,18 @@ def write_image(path, image, *, extensions=(), others=(), history=(), overwrite=
         The file exists and ``overwrite`` is not set.
     OSError
         The folder is missing or not writable; the disk is full.
+
+    Example
+    -------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from astropy.nddata import CCDData
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "image.fits")
+    ...     write_image(path, CCDData(np.eye(5), unit="adu"), history=["made by hand"])
+    ...     image = read_image(path)
+    >>> image.shape, str(image.unit), str(image.meta["HISTORY"])
+    ((5, 5), 'adu', 'made by hand')
     """
     from astropy.io import fits
     from astropy.nddata import StdDevUncertainty
