@@ -35,7 +35,7 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     It stops when on every plane the kept residual coefficients have reached the noise they must hold, or fall no more
     by 2 per cent a step, and the flux of every source is right:
 
-    .. math:: || M_j \\Sigma_j^{-1} W_j s (y - A x) ||^2 \\le |M_j| \\quad\\text{and}\\quad |f_i| \\le 0.3 \\ \\forall i.
+    .. math:: || M_j \\Sigma_j^{-1} W_j s (y - A x) ||^2 \\le |M_j| \\ \\forall j, \\qquad |f_i| \\le 0.3 \\ \\forall i.
 
     A total chi^2 would not see a few per cent of one source's flux.
 

@@ -237,6 +237,7 @@ def _three_steps(model, psf, data, weight, settings, timings):
         y,
         w,
         first,
+        regularization=lam,
         dictionary=settings.dictionary,
         k_sigma=settings.k_sigma,
         n_scales=settings.n_scales + round(np.log2(model.upsample)),

@@ -53,9 +53,7 @@ def observation(image, noise=None, mask=None):
     if data.ndim not in (2, 3) or 0 in data.shape:
         raise ValueError(f"image has shape {data.shape}; give (h, w), or (N, h, w) for stamps")
     if min(data.shape[-2:]) < 4:
-        raise ValueError(
-            f"image has shape {data.shape}; frames of less than 4 pixels a side hold nothing to deconvolve"
-        )
+        raise ValueError(f"image has shape {data.shape}; frames need 4 pixels a side or more")
     stamps = data.ndim == 3
     shape = data.shape
     bad = ~np.isfinite(data)

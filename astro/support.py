@@ -48,11 +48,14 @@ def find_support(model, dictionary, data, weight, psf, k_sigma=3.0):
     from deconjugate.operators.starlet import Starlet
 
     good = weight > 0
-    whitened = _filled(data, good) * np.sqrt(_filled(weight, good))
-    coefficients = dictionary.multiresolution_support(whitened.astype(data.dtype), 1.0, k_sigma)
-
+    whitened = (_filled(data, good) * np.sqrt(_filled(weight, good))).astype(data.dtype)
     starlet = dictionary if isinstance(dictionary, Starlet) else Starlet(data.shape, dictionary.n_scales)
-    planes = starlet.apply(whitened.astype(data.dtype)) / starlet.noise_std()[:, None, None].astype(data.dtype)
+    noise = _unit_noise(starlet).astype(data.dtype)
+    planes = starlet.apply(whitened) / noise
+    if dictionary is starlet:
+        coefficients = starlet.multiresolution_support(planes * noise, noise, k_sigma)
+    else:
+        coefficients = dictionary.multiresolution_support(whitened, 1.0, k_sigma)
     detection = k_sigma + DETECTION_MARGIN
     sky = np.median(data[good])  # a constant left in the data is no source
     seed = matched_filter(np.where(good, data - sky, 0.0), weight, psf, model.upsample) > detection
@@ -68,7 +71,7 @@ def find_support(model, dictionary, data, weight, psf, k_sigma=3.0):
     for j in range(starlet.n_scales):
         region |= _dilated(is_source[labels[j]], 2**j // 4)
     sources, _ = scipy.ndimage.label(region)
-    coarse = planes[-1] if region.all() else starlet.apply(_filled(whitened, ~region))[-1] / starlet.noise_std()[-1]
+    coarse = planes[-1] if region.all() else starlet.apply(_filled(whitened, ~region))[-1] / noise[-1]
     allowed = region | (np.abs(coarse) > detection)
     return Support(coefficients, sources, _on_padded_grid(model, allowed))
 
@@ -110,6 +113,23 @@ def _filled(values, good):
         missing &= ~now
         width *= 2.0
     return out
+
+
+def _unit_noise(starlet):
+    """Standard deviation of every coefficient of unit white noise; mirrored edges nearly double it.
+
+    Away from the edges it is constant, so that a small frame tells that of a large one.
+    """
+    from deconjugate.operators.starlet import Starlet
+
+    half = 4 * 2**starlet.n_scales
+    small = tuple(min(n, 2 * half) for n in starlet.domain_shape)
+    planes = Starlet(small, starlet.n_scales).noise_planes(np.ones(small))
+    rows, columns = (
+        np.where(np.arange(n) < m // 2, np.minimum(np.arange(n), m // 2), np.maximum(np.arange(n) - n + m, m // 2))
+        for n, m in zip(starlet.domain_shape, small)
+    )
+    return planes[:, rows][:, :, columns]
 
 
 def _rms_width(psf):

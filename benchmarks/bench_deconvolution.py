@@ -1,0 +1,203 @@
+"""Classical deconvolution beside its peers, on ground views of the validation galaxies and on frames of known content.
+
+    python benchmarks/bench_deconvolution.py quality [--upsample 2 4] [--psf moffat psfex] [--step 6]
+    python benchmarks/bench_deconvolution.py flux [--step 2] [--seeds 2]
+    python benchmarks/bench_deconvolution.py noise | edge | speed
+
+Truth is the sky convolved with the target resolution; peak SNR is the brightest noiseless native pixel over sigma.
+``--step n`` takes every n-th galaxy. The data are looked for in DECONJUGATE_DATA, else beside the checkout.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from deconvolution_peers import oracle_richardson_lucy, oracle_tikhonov, starlet_fista
+from machine import describe
+from scipy.signal.windows import tukey
+
+from deconjugate.astro import PSF, deconvolve, simulate
+from deconjugate.astro.forward import DataModel
+from deconjugate.astro.metrics import flux_error, nmse, scatter
+
+DATA = Path(os.environ.get("DECONJUGATE_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
+PEAK_SNR = (10, 20, 50, 200)
+
+
+def galaxies(step):
+    """Validation galaxies, sky subtracted; fields with a real background are tapered to zero at their edges."""
+    with np.load(DATA / "galaxies" / "hst_val.npz") as archive:
+        for name in archive.files[::step]:
+            image = archive[name].astype(np.float64)
+            if not name.startswith("candels"):
+                image = image[36:-36, 36:-36] if min(image.shape) > 190 else image
+                image = (image - np.median(image)) * np.outer(*(tukey(n, 0.3) for n in image.shape))
+            yield name, image
+
+
+def psf_of(kind, number):
+    if kind == "moffat":
+        return PSF.moffat(3.0)
+    files = sorted((DATA / "psfex" / "val").glob("*"))
+    native = PSF.from_file(files[number % len(files)]).fine(1)
+    middle = native.shape[0] // 2
+    return PSF.from_array(native[middle - 15 : middle + 16, middle - 15 : middle + 16])  # stamps are small
+
+
+def scenes(step, kind, upsample, snr, seed=0):
+    for number, (name, image) in enumerate(galaxies(step)):
+        sky = np.pad(image, 14 * upsample)
+        sky = np.pad(sky, [(0, -n % upsample) for n in sky.shape])
+        psf = psf_of(kind, number)
+        yield name, psf, simulate(sky, psf, upsample=upsample, peak_snr=snr, seed=[seed, number])
+
+
+def quality(args):
+    """Median NMSE of every method, and the reduced chi^2 of ours."""
+    print("| PSF | upsample | peak SNR | Tikhonov, oracle | Richardson-Lucy, oracle | FISTA converged | FISTA, oracle |"
+          " ours | ours, chi2/N |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    for kind in args.psf:
+        for upsample in args.upsample:
+            for snr in PEAK_SNR:
+                rows, chi2 = [], []
+                for _name, psf, scene in scenes(args.step, kind, upsample, snr):
+                    sigma = scene.noise_map[0, 0]
+                    truth = scene.truth / sigma
+                    result = deconvolve(scene.data, psf, upsample=upsample, noise=scene.noise_map, network=None)
+                    model = DataModel(scene.data.shape, scene.psf, upsample)
+                    y = model.embed((scene.data / sigma).astype(np.float32))
+                    w = model.embed(np.ones(scene.data.shape, np.float32))
+                    start = np.zeros(model.domain_shape, np.float32)
+                    start[model.inside] = result.stages["tikhonov"] / sigma
+                    converged, best = starlet_fista(model, y, w, start, truth, n_scales=4 + round(np.log2(upsample)))
+                    images = [oracle_tikhonov(model, y, w, truth), oracle_richardson_lucy(model, y, w, truth)]
+                    images += [converged, best, result.image.data / sigma]
+                    rows.append([nmse(x, truth) for x in images])
+                    chi2.append(result.reduced_chi2)
+                median = " | ".join(f"{v:.4f}" for v in np.median(rows, axis=0))
+                print(f"| {kind} | {upsample} | {snr} | {median} | {np.median(chi2):.3f} |", flush=True)
+    print(f"({len(rows)} galaxies)")
+
+
+def flux(args):
+    """Signed error of the flux in the circle that holds 97 % of the blurred light, beside photometry on the data."""
+    print("| PSF | upsample | peak SNR | median (its error) | scatter | scatter of photometry on the data | ratio |"
+          "\n|---|---|---|---|---|---|---|")  # fmt: skip
+    for kind in args.psf:
+        for upsample in args.upsample:
+            for snr in PEAK_SNR:
+                ours, raw = [], []
+                for seed in range(args.seeds):
+                    for _name, psf, scene in scenes(args.step, kind, upsample, snr, seed):
+                        result = deconvolve(scene.data, psf, upsample=upsample, noise=scene.noise_map, network=None)
+                        circle = aperture(scene.noiseless)
+                        fine = np.repeat(np.repeat(circle, upsample, axis=0), upsample, axis=1)
+                        ours.append(100 * flux_error(result.image.data, scene.truth, fine))
+                        raw.append(100 * flux_error(scene.data, scene.noiseless, circle))
+                error = 1.2533 * scatter(ours) / np.sqrt(len(ours))
+                print(
+                    f"| {kind} | {upsample} | {snr} | {np.median(ours):+.2f} % ({error:.2f}) | {scatter(ours):.2f} % | "
+                    f"{scatter(raw):.2f} % | {scatter(ours) / scatter(raw):.2f} |",
+                    flush=True,
+                )
+    print(f"({len(ours)} views)")
+
+
+def aperture(image, share=0.97):
+    rows, columns = np.indices(image.shape)
+    total = image.sum()
+    radius = np.hypot(rows - (image * rows).sum() / total, columns - (image * columns).sum() / total)
+    order = np.argsort(radius, axis=None)
+    enough = np.searchsorted(np.cumsum(image.ravel()[order]), share * total)
+    return radius <= radius.ravel()[order][min(enough, image.size - 1)]
+
+
+def noise(args):
+    """Detections at 5 sigma on frames of pure noise: a matched filter on the frame, and sep on what we make of it."""
+    import sep
+
+    psf = PSF.moffat(3.5)
+    effective = matched_kernel(psf)
+    raw, ours, touched = 0, 0, 0
+    for seed in range(args.frames):
+        frame = np.random.default_rng(seed).standard_normal((512, 512))
+        raw += len(sep.extract(frame, 5.0, err=1.0, filter_kernel=effective, filter_type="matched", minarea=1))
+        image = deconvolve(frame, psf, noise=1.0, network=None).image.data.astype(np.float64)
+        level = sep.Background(np.ascontiguousarray(image)).globalrms
+        touched += int(np.count_nonzero(image.any()))
+        if image.any():  # an empty frame has no rms: then any light at all counts
+            ours += len(sep.extract(image, 5.0, err=max(level, 1e-6 * image.max()), minarea=1))
+    print("| frames of 512 x 512 | matched filter on the frame | sep on the deconvolved frame | frames not empty |")
+    print("|---|---|---|---|")
+    print(f"| {args.frames} | {raw} | {ours} | {touched} |")
+
+
+def matched_kernel(psf):
+    p = psf.fine(1)
+    half = 7
+    middle = p.shape[0] // 2
+    return p[middle - half : middle + half + 1, middle - half : middle + half + 1]
+
+
+def edge(args):
+    """Light elsewhere in the frame made by a source that an edge cuts, over the source's peak."""
+    print("| source at | peak SNR | largest value farther than 4 FWHM, over the peak |\n|---|---|---|")
+    psf = PSF.moffat(3.5)
+    for row, column in ((0.0, 50.0), (0.0, 0.0), (44.0, 99.5), (-2.0, 50.0)):
+        for snr in (20, 200, 2000):
+            sky = np.zeros((160, 260))
+            sky[int(30 + 2 * row), int(30 + 2 * column)] = 1.0
+            scene = simulate(sky, psf, upsample=2, peak_snr=snr, margin=15, seed=1)
+            image = deconvolve(scene.data, psf, noise=scene.noise_map, network=None).image.data
+            rows, columns = np.indices(image.shape)
+            far = np.hypot(rows - 2 * row, columns - 2 * column) > 4 * 3.5 * 2
+            ghost = np.abs(image[far]).max() / image.max() if image.any() else 0.0
+            print(f"| ({row:g}, {column:g}) | {snr} | {ghost:.1e} |")
+
+
+def speed(args):
+    """Seconds and peak memory from 1024^2 to 2048^2, in a process of its own; the answer is checked first."""
+    if not args.child:
+        for _ in range(args.repeats):
+            subprocess.run([sys.executable, __file__, "speed", "--child"], check=True)
+        return
+    from deconjugate.astro import scatter_sources
+
+    stamps = [image for name, image in galaxies(3) if name.startswith("candels")]
+    sky = scatter_sources(stamps, (2048, 2048), 250, seed=1).astype(np.float32)
+    scene = simulate(sky, PSF.moffat(3.5).fine(2, max_size=121), upsample=2, peak_snr=100, seed=1)
+    small = tuple(slice(0, 64) for _ in range(2))
+    deconvolve(scene.data[small], PSF.moffat(3.5), noise=scene.noise_map[small], network=None)  # compiles
+    start = time.perf_counter()
+    result = deconvolve(scene.data, PSF.moffat(3.5), noise=scene.noise_map, network=None)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"NMSE {nmse(result.image.data, scene.truth):.4f}, chi2/N {result.reduced_chi2:.3f}, "
+          f"flux {100 * flux_error(result.image.data, scene.truth):+.2f} %")  # fmt: skip
+    steps = ", ".join(f"{name} {value:.1f}" for name, value in result.timings.items())
+    print(f"{seconds:.1f} s ({steps}), {peak:.2f} GB in all, 250 galaxies, load {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("section", choices=("quality", "flux", "noise", "edge", "speed"))
+    parser.add_argument("--upsample", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--psf", nargs="+", choices=("moffat", "psfex"), default=["moffat", "psfex"])
+    parser.add_argument("--step", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if not args.child:
+        print(describe(), flush=True)
+    globals()[args.section](args)
+
+
+if __name__ == "__main__":
+    main()
