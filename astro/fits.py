@@ -22,10 +22,10 @@ STALE_CARDS = re.compile(
     r"(LON|LAT)POLE[A-Z]?|WCSAXES[A-Z]?|WCSNAME[A-Z]?|RADE(C|)SYS[A-Z]?|EQUINOX[A-Z]?|(A|B|AP|BP)_(\d+_\d+|ORDER|DMAX)|"
     r"(CPDIS|CPERR|CQDIS|D2IMDIS|D2IMERR)\d|D2IMEXT|WAT\d_\d+|" + PLATE_CARDS.pattern
 )
-NOISE_KINDS = {  # what an extension or file of that name holds, by SWarp's and SExtractor's habits
-    "rms": ("err", "rms", "sigma", "noise", "std", "uncert"),
-    "variance": ("var",),
-    "weight": ("ivar", "invvar", "weight", "wht"),
+NOISE_KINDS = {  # words in the name of an extension or file, by SWarp's, SExtractor's and archives' habits
+    "rms": {"err", "error", "rms", "sigma", "noise", "std", "stddev", "uncert", "uncertainty"},
+    "variance": {"var", "variance"},
+    "weight": {"weight", "weights", "wht", "ivar", "invvar"},
 }
 
 
@@ -184,15 +184,16 @@ def _companion(hdus, path, which, role, shape):
         if not os.path.exists(str(which)):
             raise KeyError(f"{role}: no file {which}, and {error.args[0]}") from None
         with open_fits(which) as other:
-            array, name = image_pixels(other[find_image(other, None, which)], which), os.path.basename(which)
+            hdu = other[find_image(other, None, which)]
+            array, name = image_pixels(hdu, which), f"{hdu.name} {os.path.basename(which)}"
     if array.shape != shape:
         raise ValueError(f"the {role} {which} is {array.shape[::-1]} pixels, the image {shape[::-1]}; both must agree")
     return array, name
 
 
 def _noise_kind(name):
-    name = name.casefold()
-    return next((kind for kind, hints in reversed(NOISE_KINDS.items()) if any(h in name for h in hints)), "rms")
+    words = set(re.findall("[a-z]+", name.casefold()))
+    return next((kind for kind, hints in NOISE_KINDS.items() if words & hints), "rms")
 
 
 def _rms(values, kind):

@@ -102,6 +102,15 @@ def test_noise_kind_overrides_the_name(several):
         read_image(several, noise="ERR", noise_kind="flux")
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("M51_var.fits", 2), ("varnish.fits", 1), ("m.weight.fits", -2), ("MAP_RMS.fits", 1), ("a-ivar.fits", -2)],
+)
+def test_noise_files_are_understood_by_the_words_of_their_names(tmp_path, name, kind):
+    image = read_image(single(tmp_path / "image.fits"), noise=single(tmp_path / name, RMS.astype(float) ** kind))
+    np.testing.assert_allclose(image.uncertainty.array, RMS, rtol=1e-6)
+
+
 def test_noise_and_mask_from_other_files(tmp_path):
     path = single(tmp_path / "c.fits")
     weight = 1.0 / RMS**2
