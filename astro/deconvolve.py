@@ -228,7 +228,7 @@ def _three_steps(model, psf, data, weight, settings, timings):
     clock = _Clock(timings)
     lam = settings.regularization
     lam = choose_regularization(model, y, w) if lam == "auto" else float(lam)
-    first = tikhonov(model, y, w, lam)
+    first = tikhonov(model, y, w, lam, rtol=1e-2)
     clock("tikhonov")
     support = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
     clock("support")

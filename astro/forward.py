@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.fft
 
+from deconjugate.astro import _forward_numba as kernels
 from deconjugate.operators.base import LinearOperator
 from deconjugate.operators.convolution import psf_to_otf
 
@@ -21,7 +22,7 @@ class DataModel(LinearOperator):
     there have weight zero. Both grids are those of the padded frame: see :meth:`embed` and :meth:`crop`.
 
     D couples the upsample^2 fine frequencies nu + i / u that alias onto a native one, so that with the transfer
-    a(nu) = k^(nu) b(nu) / u^2, b that of the box, (A x)^ = fold(a x^) and (A^T y)^ = u^2 conj(a) unfold(y^). A^T A is
+    a(nu) = k^(nu) b(nu) / u^2, b that of the box, (A x)^ = fold(a x^) and (A^T y)^ = u^2 conj(a) y^ repeated. A^T A is
     then of rank one in each group of frequencies: see :class:`deconjugate.astro.tikhonov.BlockSolver`.
 
     Parameters
@@ -88,7 +89,7 @@ class DataModel(LinearOperator):
         for f in self.frequencies:
             box = box * sum(np.exp(2j * np.pi * f * i) for i in range(self.upsample)) / self.upsample
         self.transfer = (_wrapped_otf(self.kernel, fine) * box).astype(np.complex64)
-        self._columns = _aliases(fine[1], self.upsample)
+        self._aliases = _aliases(fine[1], self.upsample)
 
     def embed(self, native, fill=0.0):
         """A native frame (h, w) on the padded native grid, ``fill`` around it."""
@@ -101,48 +102,31 @@ class DataModel(LinearOperator):
         return fine[(..., *self.inside)]
 
     def fold(self, spectrum):
-        """Sum of the fine frequencies that alias onto each native one: half-spectra (..., H, W/2+1) -> (..., h, w/2+1).
-
-        Columns beyond the half-spectrum are those of the mirrored, conjugated rows.
-        """
-        h, u = self.range_shape[0], self.upsample
-        rows = spectrum.reshape(*spectrum.shape[:-2], u, h, spectrum.shape[-1]).sum(axis=-3)
-        out = 0.0
-        for column, mirrored in self._columns:
-            if mirrored.any():
-                out = out + np.where(mirrored, _mirror(rows)[..., column], rows[..., column])
-            else:
-                out = out + rows[..., column]
+        """Sum of a x spectrum over the fine frequencies that alias onto each native one: (H, W/2+1) -> (h, w/2+1)."""
+        out = np.empty((self.range_shape[0], self.range_shape[1] // 2 + 1), spectrum.dtype)
+        kernels.fold(self.transfer, spectrum, *self._aliases, out)
         return out
-
-    def unfold(self, spectrum):
-        """A native half-spectrum repeated over the fine one: the adjoint of :meth:`fold` on full spectra."""
-        w = self.range_shape[1]
-        column = np.arange(self.domain_shape[1] // 2 + 1) % w
-        mirrored = column > w // 2
-        column = np.where(mirrored, w - column, column)
-        rows = np.where(mirrored, _mirror(spectrum)[..., column], spectrum[..., column])
-        return np.concatenate([rows] * self.upsample, axis=-2)
 
     def to_native(self, spectrum):
         """A x from the half-spectrum of x."""
-        return scipy.fft.irfft2(self.fold(self.transfer * spectrum), self.range_shape, workers=self.workers)
+        return scipy.fft.irfft2(self.fold(spectrum), self.range_shape, workers=self.workers)
 
     def from_native(self, y):
         """The half-spectrum of A^T y."""
-        spectrum = self.unfold(scipy.fft.rfft2(y, workers=self.workers))
-        spectrum *= self.upsample**2 * self.transfer.conj()
-        return spectrum
+        native = scipy.fft.rfft2(y, workers=self.workers)
+        out = np.empty(self.transfer.shape, native.dtype)
+        kernels.unfold(native, self.transfer, np.float32(self.upsample**2), self.range_shape[1], out)
+        return out
 
     def to_image(self, spectrum):
         """An image on the padded fine grid from its half-spectrum."""
         return scipy.fft.irfft2(spectrum, self.domain_shape, workers=self.workers)
 
     def _forward(self, x):
-        return self.to_native(scipy.fft.rfft2(x, workers=self.workers))
+        return np.stack([self.to_native(scipy.fft.rfft2(image, workers=self.workers)) for image in x])
 
     def _backward(self, y):
-        return self.to_image(self.from_native(y))
+        return np.stack([self.to_image(self.from_native(native)) for native in y])
 
 
 def kernel_to_target(psf, target):
@@ -182,16 +166,8 @@ def _wrapped_otf(kernel, grid):
 
 
 def _aliases(width, upsample):
-    """For each alias: the column of the half-spectrum that holds it, and whether it is found there mirrored."""
+    """Alias by native column: the column of the half-spectrum that holds it, and whether it is found there mirrored."""
     w = width // upsample
-    out = []
-    for i in range(upsample):
-        column = np.arange(w // 2 + 1) + i * w
-        mirrored = column > width // 2
-        out.append((np.where(mirrored, width - column, column), mirrored))
-    return out
-
-
-def _mirror(spectrum):
-    """conj X(-f0, f1): what stands at -f1 in the spectrum of a real image."""
-    return np.roll(spectrum[..., ::-1, :], 1, axis=-2).conj()
+    columns = np.arange(w // 2 + 1) + w * np.arange(upsample)[:, None]
+    mirrored = columns > width // 2
+    return np.where(mirrored, width - columns, columns), mirrored

@@ -7,6 +7,8 @@ import scipy.optimize
 import scipy.signal
 import scipy.sparse.linalg
 
+from deconjugate.astro import _forward_numba as kernels
+
 
 class BlockSolver:
     """(gamma A^T A + Q)^-1 for a circulant Q, exact: A^T A is of rank one in each group of aliased frequencies.
@@ -29,17 +31,15 @@ class BlockSolver:
     def __init__(self, model, quadratic, gamma=1.0):
         self.model, self.gamma = model, gamma
         self.inverse = (1.0 / quadratic).astype(np.float32)
-        gain = model.fold(np.abs(model.transfer) ** 2 * self.inverse).real
+        gain = model.fold(model.transfer.conj() * self.inverse).real
         self.scale = (gamma * model.upsample**2 / (1.0 + gamma * model.upsample**2 * gain)).astype(np.float32)
 
     def solve(self, spectrum):
         """The half-spectrum of the solution for that of b, which is overwritten."""
-        model = self.model
         spectrum *= self.inverse
-        correction = model.unfold(self.scale * model.fold(model.transfer * spectrum))
-        correction *= model.transfer.conj()
-        correction *= self.inverse
-        spectrum -= correction
+        correction = self.model.fold(spectrum)
+        correction *= self.scale
+        kernels.subtract(correction, self.model.transfer, self.inverse, self.model.range_shape[1], spectrum)
         return spectrum
 
 
@@ -122,7 +122,7 @@ def choose_regularization(model, data, weight):
     power = np.abs(scipy.fft.rfft2(centred * window)) ** 2 * level / np.sum(window**2)
     penalty = laplacian(model.frequencies) ** 2
     penalty[0, 0] = 1.0
-    prior = model.fold(np.abs(model.transfer) ** 2 / penalty).real * model.upsample**2
+    prior = model.fold(model.transfer.conj() / penalty).real * model.upsample**2
     keep = np.ones(prior.shape, bool)
     keep[0, 0] = False
     power, prior = power[keep], prior[keep]
