@@ -106,6 +106,8 @@ def deconvolve_file(
         for given in (path, psf, noise, mask):
             if written is not None and isinstance(given, str | os.PathLike) and _same_file(written, given):
                 raise ValueError(f"the output {written} is an input; choose another name")
+    if qa is not None and os.path.realpath(qa) == os.path.realpath(output):
+        raise ValueError(f"the page and the output are the same file, {output}; choose another name for one")
     check_output(output, overwrite=overwrite)
     if qa is not None:
         from deconjugate.astro.qa import check_qa_format, qa_page

@@ -163,16 +163,20 @@ def read_others(path, *, used, taken=()):
     -------
     list of HDU
     """
+    from astropy.io import fits
+
     path = os.fspath(path)
     with open_fits(path) as hdus:
-        left = {0}
+        left = set()
         for ext in used:
             try:
                 left.add(find_image(hdus, ext, path))
             except KeyError:
                 continue  # another file
         kept = [hdu for i, hdu in enumerate(hdus) if i not in left and hdu.name.strip().upper() not in taken]
-        return [hdu.copy() for hdu in kept]
+        # A primary HDU can only be the first: its image goes on as an extension, if it has one.
+        primary = [fits.ImageHDU(h.data, h.header, name="INPUT") for h in kept if h is hdus[0] and h.data is not None]
+        return primary + [hdu.copy() for hdu in kept if hdu is not hdus[0]]
 
 
 def _companion(hdus, path, which, role, shape):

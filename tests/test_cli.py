@@ -239,6 +239,10 @@ def failure(capsys, *arguments):
         (["field.fits", "--fwhm-pix", 3, "--qa", "page.doc"], "page.doc must end in .png, .pdf or .svg"),
         (["field.fits", "--fwhm-pix", 200], "the PSF is larger than the image: its FWHM is 400 fine pixels"),
         (["field.fits", "--fwhm-pix", 3, "-o", "./field.fits", "--overwrite"], "./field.fits is an input"),
+        (
+            ["field.fits", "--fwhm-pix", 3, "-o", "a.png", "--qa", "./a.png"],
+            "the page and the output are the same file",
+        ),
         (["field.fits", "--fwhm-pix", 3, "-o", "."], "is not a plain file"),
         (["dark.fits", "--fwhm-pix", 3], "no pixel of the image is good"),
     ],

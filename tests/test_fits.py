@@ -256,6 +256,19 @@ def test_other_hdus_are_kept(several, tmp_path):
         np.testing.assert_array_equal(hdus["OTHER"].data, 2 * IMAGE)
 
 
+def test_a_primary_image_that_was_not_used_is_kept_too(tmp_path):
+    path = tmp_path / "both.fits"
+    tiles = fits.CompImageHDU(np.round(IMAGE).astype(np.int16), name="TILES")
+    fits.HDUList([fits.PrimaryHDU(5 * IMAGE), image_hdu(IMAGE, "SCI"), tiles]).writeto(path)
+    write_image(
+        tmp_path / "kept.fits", read_image(path, ext="SCI"), others=read_others(path, used=["SCI"], taken=["SCI"])
+    )
+    with fits.open(tmp_path / "kept.fits") as hdus:
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "SCI", "INPUT", "TILES"]
+        np.testing.assert_array_equal(hdus["INPUT"].data, 5 * IMAGE)
+        np.testing.assert_array_equal(hdus["TILES"].data, np.round(IMAGE))
+
+
 # Bad input
 
 
