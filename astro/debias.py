@@ -20,7 +20,7 @@ class DebiasResult:
     converged: bool
 
 
-def debias(model, dictionary, data, weight, start, support, *, positivity=True, maxiter=20):
+def debias(model, dictionary, data, weight, start, support, *, positivity=True, maxiter=30):
     """Active-coefficient correction by conjugate gradients.
 
     .. math:: \\min_x \\tfrac12 || M \\Sigma^{-1} W_d \\, s (y - A x) ||^2 + \\tfrac{\\kappa}{2} \\sum_i f_i^2,

@@ -75,7 +75,7 @@ def deconvolve(
     positivity=True,
     uncertainty=None,
     center="centroid",
-    maxiter=20,
+    maxiter=30,
     seed=0,
     device="auto",
     tile=None,
@@ -232,12 +232,14 @@ def _three_steps(model, psf, data, weight, settings, timings):
     clock("tikhonov")
     support = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
     clock("support")
+    if not support.allowed.any():
+        nothing = np.zeros_like(first)
+        return dict(zip(STAGES, (first, nothing, nothing))), support
     second = sparse_deconvolution(
         model,
         y,
         w,
         first,
-        regularization=lam,
         dictionary=settings.dictionary,
         k_sigma=settings.k_sigma,
         n_scales=settings.n_scales + round(np.log2(model.upsample)),

@@ -4,14 +4,13 @@ import numpy as np
 import scipy.fft
 
 from deconjugate.astro import _sparse_numba as kernels
-from deconjugate.astro.tikhonov import BlockSolver, laplacian
+from deconjugate.astro.tikhonov import BlockSolver
 from deconjugate.operators.dictionaries import dictionary as make_dictionary
 from deconjugate.operators.starlet import Starlet
 
 RELAX = 1.6  # over-relaxation, in (1, 2)
-SMOOTHNESS = 0.2  # share of the Tikhonov penalty that stays beside the l1 term
-FINE = 0.5  # least threshold of the scales finer than the noisiest, against that one's
-COUPLING = 4.0  # threshold over coupling, against the size of the coefficients; larger moves in smaller steps
+FINE = 0.25  # least threshold of the scales finer than the noisiest, against that one's
+COUPLING = 8.0  # threshold over coupling, against the size of the coefficients, times upsample; larger steps less far
 
 
 def sparse_deconvolution(
@@ -20,25 +19,23 @@ def sparse_deconvolution(
     weight,
     start,
     *,
-    regularization,
     dictionary="starlet",
     k_sigma=3.0,
     n_scales=5,
     positivity=True,
-    maxiter=20,
+    maxiter=None,
 ):
     """The l1 image: least weighted residual plus the size of the coefficients.
 
     .. math:: \\min_{x \\ge 0} \\tfrac12 || y - A x ||_W^2 + k_\\sigma \\sum_j \\sigma_j || s \\, w_j(x) ||_1
-              + \\tfrac{\\mu}{2} || L x ||^2, \\qquad \\mu = 0.2 \\, \\lambda
 
     w_j are the planes of x but for the coarse one, sigma_j the noise of w_j(A^T W n), the gradient of the data term,
     and s^2 the weight of the data seen by a fine pixel. Scales finer than the PSF have next to no noise there: their
-    sigma_j is raised to half the largest, and a share of the Tikhonov penalty stays, or the minimum sharpens noise
-    into points. The prior is of the analysis kind: thresholding the planes and adding them up is not its proximal map,
-    and does far worse. Solved by splitting into data, coefficients and positivity (ADMM): the data term meets masks and
-    uneven noise pixel by pixel, and the image comes from an exact block solve in Fourier space, so that twenty
-    iterations do what gradient methods need hundreds for.
+    sigma_j is raised to a quarter of the largest. The prior is of the analysis kind: thresholding the planes and adding
+    them up is not its proximal map, and does far worse. Solved by splitting into data, coefficients and positivity
+    (ADMM): the data term meets masks and uneven noise pixel by pixel, and the image comes from an exact block solve in
+    Fourier space, so that twenty iterations do what gradient methods need hundreds for. They start from Tikhonov and
+    end early on purpose: the last digits of the minimum sharpen noise into points.
 
     Parameters
     ----------
@@ -46,8 +43,6 @@ def sparse_deconvolution(
     data, weight : float32 arrays on the padded native grid
         y and W = 1 / sigma^2; both in units that make the typical sigma 1.
     start : float32 array on the padded fine grid
-    regularization : float, > 0
-        lambda, the weight that Tikhonov took: see :func:`deconjugate.astro.tikhonov.choose_regularization`.
     dictionary : str
         As :func:`deconjugate.operators.dictionary` takes it.
     k_sigma : float, > 0
@@ -55,7 +50,8 @@ def sparse_deconvolution(
     n_scales : int, >= 1
         Scales on the fine grid.
     positivity : bool
-    maxiter : int
+    maxiter : int, optional
+        Default 10 per fine pixel in a native one, at least 20.
 
     Returns
     -------
@@ -66,12 +62,13 @@ def sparse_deconvolution(
     Boyd et al., Foundations and Trends in Machine Learning 3, 1 (2011); Almeida, Figueiredo, IEEE Transactions on Image
     Processing 22, 3074 (2013), for the splitting that frees masks and edges.
     """
+    maxiter = max(20, 10 * model.upsample) if maxiter is None else maxiter
+    coupling = COUPLING / model.upsample
     x = (np.maximum(start, 0.0) if positivity else start).astype(np.float32)
     frame = make_dictionary(dictionary, model.domain_shape, n_scales)
-    split = (_StarletSplit if isinstance(frame, Starlet) else _TightSplit)(model, frame, weight, x, k_sigma)
-    penalty = np.float32(COUPLING * split.thresholds.max() / _typical(x))
-    smoothness = (SMOOTHNESS * regularization * laplacian(model.frequencies) ** 2).astype(np.float32)
-    solver = BlockSolver(model, split.symbol + penalty + smoothness)
+    split = (_StarletSplit if isinstance(frame, Starlet) else _TightSplit)(model, frame, weight, x, k_sigma, coupling)
+    penalty = np.float32(coupling * split.thresholds.max() / _typical(x))
+    solver = BlockSolver(model, split.symbol + penalty)
 
     spectrum = scipy.fft.rfft2(x, workers=model.workers)
     native = model.to_native(spectrum)
@@ -85,7 +82,6 @@ def sparse_deconvolution(
         known = (weight * data + fitted) / (weight + 1)
         step = scipy.fft.rfft2(gradient, workers=model.workers)
         step += model.from_native(native - 2 * known + fitted)
-        step += smoothness * spectrum
         spectrum -= solver.solve(step)
         x = model.to_image(spectrum)
         native = model.to_native(spectrum)
@@ -95,7 +91,7 @@ def sparse_deconvolution(
 class _StarletSplit:
     """Coefficients of the starlet: a coupling per scale, its symbol known in Fourier space."""
 
-    def __init__(self, model, starlet, weight, start, k_sigma):
+    def __init__(self, model, starlet, weight, start, k_sigma, coupling):
         symbols = starlet_symbols(model.frequencies, starlet.n_scales)
         self.starlet = starlet
         noise = gradient_noise(model, symbols)
@@ -103,7 +99,7 @@ class _StarletSplit:
         self.thresholds = k_sigma * np.where(finer, np.maximum(noise, FINE * noise.max()), noise)
         self.planes = starlet.apply(start)
         sizes = [_typical(w) for w in self.planes[:-1]]
-        self.penalties = (COUPLING * self.thresholds / sizes).astype(np.float32)
+        self.penalties = (coupling * self.thresholds / sizes).astype(np.float32)
         self.levels = (self.thresholds / self.penalties).astype(np.float32)
         self.symbol = sum(r * s**2 for r, s in zip(self.penalties, symbols))
         self.state = self.planes[:-1].copy()
@@ -120,7 +116,7 @@ class _StarletSplit:
 class _TightSplit:
     """Coefficients of a dictionary with W^T W = 1: one coupling for all, whose symbol is a constant."""
 
-    def __init__(self, model, frame, weight, start, k_sigma):
+    def __init__(self, model, frame, weight, start, k_sigma, coupling):
         self.frame = frame
         count = len(frame.noise_std())
         noise = np.random.default_rng(0).standard_normal(model.range_shape).astype(np.float32)
@@ -130,7 +126,7 @@ class _TightSplit:
         self.thresholds = k_sigma * np.sqrt(power)
         self.thresholds[-1] = 0.0
         self.state = frame.apply(start)
-        self.symbol = np.float32(COUPLING * self.thresholds.max() / _typical(self.state))
+        self.symbol = np.float32(coupling * self.thresholds.max() / _typical(self.state))
         self.levels = frame.expand((self.thresholds / self.symbol).astype(np.float32))
 
     def update(self, image, relax, keep):

@@ -58,13 +58,13 @@ def scenes(step, kind, upsample, snr, seed=0):
 
 
 def quality(args):
-    """Median NMSE of every method, and the reduced chi^2 of ours."""
-    print("| PSF | upsample | peak SNR | Tikhonov, oracle | Richardson-Lucy, oracle | FISTA converged | FISTA, oracle |"
-          " ours | ours, chi2/N |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    """Median NMSE of every method, the median ratio of ours to FISTA galaxy by galaxy, and our reduced chi^2."""
+    print("| PSF | upsample | peak SNR | Tikhonov, oracle | Richardson-Lucy, oracle | FISTA, 100 iterations |"
+          " FISTA, best fixed stop | FISTA, oracle | ours | ratio to it | chi2/N |\n" + "|---" * 11 + "|")  # fmt: skip
     for kind in args.psf:
         for upsample in args.upsample:
             for snr in PEAK_SNR:
-                rows, chi2 = [], []
+                rows, paths, chi2 = [], [], []
                 for _name, psf, scene in scenes(args.step, kind, upsample, snr):
                     sigma = scene.noise_map[0, 0]
                     truth = scene.truth / sigma
@@ -74,13 +74,24 @@ def quality(args):
                     w = model.embed(np.ones(scene.data.shape, np.float32))
                     start = np.zeros(model.domain_shape, np.float32)
                     start[model.inside] = result.stages["tikhonov"] / sigma
-                    converged, best = starlet_fista(model, y, w, start, truth, n_scales=4 + round(np.log2(upsample)))
+                    paths.append(starlet_fista(model, y, w, start, truth, n_scales=4 + round(np.log2(upsample))))
                     images = [oracle_tikhonov(model, y, w, truth), oracle_richardson_lucy(model, y, w, truth)]
-                    images += [converged, best, result.image.data / sigma]
-                    rows.append([nmse(x, truth) for x in images])
+                    rows.append([nmse(x, truth) for x in (*images, result.image.data / sigma)])
                     chi2.append(result.reduced_chi2)
-                median = " | ".join(f"{v:.4f}" for v in np.median(rows, axis=0))
-                print(f"| {kind} | {upsample} | {snr} | {median} | {np.median(chi2):.3f} |", flush=True)
+                tikhonov, lucy, ours = np.transpose(rows)
+                path = np.median(paths, axis=0)
+                oracle = np.min(paths, axis=1)
+                values = [
+                    np.median(tikhonov),
+                    np.median(lucy),
+                    path[-1],
+                    path.min(),
+                    np.median(oracle),
+                    np.median(ours),
+                ]
+                median = " | ".join(f"{v:.4f}" for v in values)
+                ratio = np.median(ours / oracle)
+                print(f"| {kind} | {upsample} | {snr} | {median} | {ratio:.2f} | {np.median(chi2):.3f} |", flush=True)
     print(f"({len(rows)} galaxies)")
 
 

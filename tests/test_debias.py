@@ -113,9 +113,7 @@ def test_other_dictionaries_correct_and_guess_too(case, name):
     other = dictionary(name, SHAPE, 3)
     y, w = model.embed(data), model.embed(weight)
     found = find_support(model, other, data, weight, psf)
-    start = sparse_deconvolution(
-        model, y, w, tikhonov(model, y, w, 1.0), regularization=1.0, dictionary=name, n_scales=4
-    )
+    start = sparse_deconvolution(model, y, w, tikhonov(model, y, w, 1.0), dictionary=name, n_scales=4)
     result = debias(model, other, y, w, np.where(found.allowed, start, 0.0).astype(np.float32), found)
     assert abs(model.crop(result.image).sum() / truth.sum() - 1) < 0.05
 
@@ -123,9 +121,8 @@ def test_other_dictionaries_correct_and_guess_too(case, name):
 def test_sparse_image_beats_its_start_and_is_nowhere_negative(case):
     model, _starlet, data, weight, _support, truth, _psf = case
     y, w = model.embed(data), model.embed(weight)
-    weight_of_penalty = choose_regularization(model, y, w)
-    start = tikhonov(model, y, w, weight_of_penalty)
-    image = model.crop(sparse_deconvolution(model, y, w, start, regularization=weight_of_penalty))
+    start = tikhonov(model, y, w, choose_regularization(model, y, w))
+    image = model.crop(sparse_deconvolution(model, y, w, start))
     assert image.min() >= 0.0
     assert np.sum((image - truth) ** 2) < 0.5 * np.sum((model.crop(start) - truth) ** 2)
 
@@ -148,7 +145,7 @@ def test_splitting_reaches_the_minimum_of_the_l1_problem():
         fit = 0.5 * np.sum((y - model.apply(image)) ** 2)
         return fit + np.sum(levels * np.abs(planes).sum(axis=(1, 2)))
 
-    reached = cost(sparse_deconvolution(model, y, w, start, regularization=1e-9, n_scales=3, maxiter=150))
+    reached = cost(sparse_deconvolution(model, y, w, start, n_scales=3, maxiter=150))
     image, dual = np.maximum(start, 0.0).astype(np.float64), np.zeros(starlet.range_shape)
     bound = np.append(levels, 0.0)[:, None, None]
     for _ in range(1500):
