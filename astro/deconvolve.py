@@ -234,7 +234,7 @@ def _three_steps(model, psf, data, weight, settings, timings):
     clock("support")
     if not support.allowed.any():
         nothing = np.zeros_like(first)
-        return dict(zip(STAGES, (first, nothing, nothing))), support
+        return dict(zip(STAGES, (first, nothing, nothing))), support, lam
     second = sparse_deconvolution(
         model,
         y,

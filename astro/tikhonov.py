@@ -20,7 +20,7 @@ class BlockSolver:
     ----------
     model : deconjugate.astro.forward.DataModel
     quadratic : array
-        q > 0, the symbol of Q on the half-spectrum of the padded fine grid.
+        q > 0, the symbol of Q: one number, or an array on the half-spectrum of the padded fine grid.
     gamma : float, > 0
 
     Source
@@ -30,7 +30,7 @@ class BlockSolver:
 
     def __init__(self, model, quadratic, gamma=1.0):
         self.model, self.gamma = model, gamma
-        self.inverse = (1.0 / quadratic).astype(np.float32)
+        self.inverse = np.broadcast_to(1.0 / quadratic, model.transfer.shape).astype(np.float32)
         gain = model.fold(model.transfer.conj() * self.inverse).real
         self.scale = (gamma * model.upsample**2 / (1.0 + gamma * model.upsample**2 * gain)).astype(np.float32)
 
