@@ -61,6 +61,7 @@ def deep_field(folder):
 
     from deconjugate.astro.fits import read_image, write_image
     from deconjugate.astro.psf import PSF
+    from deconjugate.astro.qa import busiest_window
     from deconjugate.astro.simulate import simulate
 
     try:
@@ -71,6 +72,7 @@ def deep_field(folder):
     # The picture is encoded for the eye; its square is close to light.
     light = (imread(source).astype(np.float32) / 255.0) ** 2
     light -= np.median(light, axis=(0, 1))
+    light = light[busiest_window(light.mean(axis=-1), 560)]
     print(
         f"Hubble deep field, {light.shape[1]} x {light.shape[0]} pixels, seen from the ground: seeing {SEEING:g} pixels"
     )
@@ -158,7 +160,7 @@ def _colour(path, pictures):
         "deconvolved": "deconvolved",
         "space": "truth, at the same resolution",
     }
-    figure = Figure(figsize=(18.0, 6.25), layout="constrained", facecolor="black")
+    figure = Figure(figsize=(18.0, 6.5), layout="constrained", facecolor="black")
     for axis, (name, picture) in zip(figure.subplots(1, 3), pictures.items()):
         part = picture[rows, columns]
         axis.imshow(_rgb(part, pictures["space"]), interpolation="nearest")
