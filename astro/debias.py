@@ -6,6 +6,7 @@ import numpy as np
 import scipy.ndimage
 
 FLUX_TOLERANCE = 0.3  # sigmas of weighted residual flux that a source may keep
+CYCLE = 5  # steps between projections on images without negative pixels
 FLUX_WEIGHT = 10.0  # of the source terms beside the coefficients: a source is one number, its coefficients many
 
 
@@ -30,7 +31,7 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     is the residual flux of source i in sigmas, weighted with the model m_i = A x of its pixels at the start. The normal
     equations are symmetric and semidefinite; early stopping regularises. The search moves in the metric
     diag(smooth x): light is added in proportion to light, so that nothing appears where the start shows nothing and
-    positivity is rarely met; where it is, the image is projected and the directions start afresh.
+    positivity is rarely met. Every five steps, and at the end, the image is projected and the directions start afresh.
 
     It stops when on every plane the kept residual coefficients have reached the noise they must hold, or fall no more
     by 2 per cent a step, and the flux of every source is right:
@@ -60,31 +61,37 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     x = start.copy()
     metric = _metric(model, start, support.allowed)
     residual = data - fitted
-    pull, energy, fluxes = terms(residual)
-    direction, slope, iteration, falling = None, 1.0, 0, True
-    while iteration < maxiter and not (done := _reached(energy, terms.counts, fluxes, falling)):
-        gradient = model.adjoint(pull)
+    planes, fluxes = terms.measure(residual)
+    energy, falling = terms.energy(planes), True
+    direction, slope, iteration, steps = None, 1.0, 0, 0
+    while True:
+        done = _reached(energy, terms.counts, fluxes, falling)
+        if done or iteration == maxiter or steps == CYCLE:
+            steps = 0
+            if positivity and (x < 0.0).any():
+                x = np.maximum(x, 0.0)
+                residual = data - model.apply(x)
+                planes, fluxes = terms.measure(residual)
+                energy = terms.energy(planes)
+                direction = None
+                done = _reached(energy, terms.counts, fluxes, falling)
+            if done or iteration == maxiter:
+                break
+        gradient = model.adjoint(terms.pull(planes, fluxes))
         preconditioned = metric * gradient
         previous, slope = slope, float(np.vdot(gradient, preconditioned))
         if not slope > 0.0:
             break
         direction = preconditioned if direction is None else preconditioned + np.float32(slope / previous) * direction
-        image = model.apply(direction)
-        _, *curvature = terms(image)
-        steepness = float(np.sum(curvature[0]) + FLUX_WEIGHT * np.sum(np.square(curvature[1])))
+        along, flux_along = terms.measure(model.apply(direction))
+        steepness = float(terms.energy(along).sum() + FLUX_WEIGHT * np.square(flux_along).sum())
         length = np.float32(float(np.vdot(gradient, direction)) / max(steepness, 1e-30))
         x += length * direction
-        iteration += 1
-        if positivity and (x < 0.0).any():
-            x = np.maximum(x, 0.0)
-            direction = None
-            residual = data - model.apply(x)
-        else:
-            residual = residual - length * image
-        before = energy
-        pull, energy, fluxes = terms(residual)
+        planes -= length * along
+        fluxes = fluxes - length * flux_along
+        before, energy = energy, terms.energy(planes)
         falling = energy < 0.98 * before
-    done = _reached(energy, terms.counts, fluxes, falling)
+        iteration, steps = iteration + 1, steps + 1
     return DebiasResult(x, iteration, energy / terms.counts, fluxes, done)
 
 
@@ -97,21 +104,27 @@ class _Terms:
         planes = np.arange(len(dictionary.noise_std()))
         self.plane = np.broadcast_to(dictionary.expand(planes), dictionary.range_shape)
         self.counts = np.maximum(self._per_plane(support.coefficients), 1.0)
-        self.sources, self.index = support.sources, np.arange(1, support.sources.max() + 1)
-        shape = (s * fitted)[model.frame]
-        norm = np.sqrt(scipy.ndimage.sum_labels(shape**2, self.sources, self.index))
-        norm = np.concatenate([[np.inf], np.maximum(norm, 1e-6 * max(norm.max(initial=0.0), 1.0))])
-        self.shape = (shape / norm[self.sources]).astype(s.dtype)
+        self.pixels = np.flatnonzero(support.sources)
+        self.source = support.sources.ravel()[self.pixels] - 1
+        shape = (s * fitted)[model.frame].ravel()[self.pixels]
+        norm = np.sqrt(np.bincount(self.source, shape**2))
+        norm = np.maximum(norm, 1e-6 * max(norm.max(initial=0.0), 1.0))
+        self.shape = (shape / norm[self.source]).astype(s.dtype)
 
-    def __call__(self, residual):
-        """s W^T M Sigma^-2 W s r with the source terms, the energy of each plane, the flux of each source."""
-        white = (self.s * residual)[self.model.frame]
-        planes = self.dictionary.apply(white)
-        chosen = self.kept * planes
-        fluxes = scipy.ndimage.sum_labels(self.shape * white, self.sources, self.index)
-        pull = self.dictionary.adjoint(chosen)
-        pull += self.shape * np.concatenate([[0.0], FLUX_WEIGHT * fluxes]).astype(pull.dtype)[self.sources]
-        return self.s * self.model.embed(pull), self._per_plane(chosen * planes), fluxes
+    def measure(self, native):
+        """Coefficients of s times a native image, and its weighted flux in every source: linear in the image."""
+        white = (self.s * native)[self.model.frame]
+        return self.dictionary.apply(white), np.bincount(self.source, self.shape * white.ravel()[self.pixels])
+
+    def energy(self, planes):
+        """|| M Sigma^-1 planes ||^2, plane by plane."""
+        return self._per_plane(self.kept * planes**2)
+
+    def pull(self, planes, fluxes):
+        """The negative gradient on the native grid, from the coefficients and fluxes of the residual."""
+        image = self.dictionary.adjoint(self.kept * planes)
+        image.ravel()[self.pixels] += self.shape * (FLUX_WEIGHT * fluxes).astype(image.dtype)[self.source]
+        return self.s * self.model.embed(image)
 
     def _per_plane(self, values):
         if values.ndim == 3:
