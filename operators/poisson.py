@@ -24,7 +24,8 @@ class PoissonOperator(LinearOperator):
 
     .. math:: (A u)_i = \\sum_{faces f = (i, j)} beta_f (u_i - u_j) / h_{axis(f)}^2
 
-    Symmetric positive (semi)definite. Vectors are arrays of the grid's shape, zero outside the unknowns.
+    Symmetric positive (semi)definite. Vectors are arrays of the grid's shape; what they hold outside the unknowns is
+    ignored, and the result is zero there.
 
     Parameters
     ----------
@@ -126,11 +127,21 @@ class PoissonOperator(LinearOperator):
         """How many connected components the unknowns form."""
         return self._runs[-1].size
 
+    @cached_property
+    def _single_faces(self):
+        return tuple(face.astype(np.float32) for face in self._faces)
+
+    @cached_property
+    def _has_given_cells(self):
+        return bool((self.cells == Cell.DIRICHLET).any())
+
     def _forward(self, u):
+        if self._has_given_cells:
+            u = np.where(self.unknowns, u, u.dtype.type(0))  # open faces lead there; what they hold belongs to rhs()
         out = np.empty_like(u)
         weights = self._weights.astype(u.dtype)
         rows = kernels.chunk_count(self._shape3[0] * self._shape3[1])
-        faces = self._faces and tuple(face.astype(u.dtype, copy=False) for face in self._faces)
+        faces = self._faces if self._faces is None or u.dtype == np.float64 else self._single_faces
         for source, target in zip(u, out):
             source, target = source.reshape(self._shape3), target.reshape(self._shape3)
             if faces is None:

@@ -41,9 +41,7 @@ def main(n=128):
     print(f"  true relative residual {residual:11.1e}  {scipy_residual:11.1e}")
     print(f"  seconds, set-up incl.  {seconds:11.3f}  {scipy_seconds:11.3f}   ({scipy_seconds / seconds:.0f} times)")
     print(f"  {result.status.name}: {result.status.value}")
-    print(
-        f"  kernels are compiled at the first solve: {max(compiled - seconds, 0.0):.1f} s, kept on disk for the next run"
-    )
+    print(f"  kernels are compiled at first: {max(compiled - seconds, 0.0):.1f} s, kept on disk for the next run")
 
 
 if __name__ == "__main__":

@@ -2,12 +2,16 @@
 
 import numba
 import numpy as np
+from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 
 from deconjugate.solver import _aggregate_numba as aggregates
 from deconjugate.solver import _multigrid_numba as kernels
 
-# A coarsest grid of at most this many cells is solved by its pseudo-inverse.
-_COARSEST = 100
+# A coarsest grid of at most this many cells is solved by its inverse: it should have more cells than there are
+# regions that gaps or jumps set apart.
+_COARSEST = 600
 # An axis is coarsened while its coupling is at least this fraction of the strongest axis'.
 _STRONG = 0.4
 # Levels of at most this many cells are worked on by one thread: waking the others costs more.
@@ -59,7 +63,7 @@ class Multigrid:
             factors = tuple(2 if s >= _STRONG * max(strength) > 0 else 1 for s in strength)
             self.levels.append(self._coarsen(level, factors, len(self.levels) - 1))
             spacing = [h * c for h, c in zip(spacing, factors)]
-        self._coarsest = _pseudo_inverse(self.levels[-1], self.periodic)
+        self._coarsest = _inverse(self.levels[-1], self.periodic)
 
     def _finest(self):
         op = self.operator
@@ -184,8 +188,8 @@ def _face_sizes(shape):
     return (n0 + 1) * n1 * n2, n0 * (n1 + 1) * n2, n0 * n1 * (n2 + 1)
 
 
-def _pseudo_inverse(level, periodic):
-    """Of the coarsest matrix, its null space left out."""
+def _inverse(level, periodic):
+    """Of the coarsest matrix, made definite."""
     index = np.arange(level.size).reshape(level.shape)
     matrix = np.zeros((level.size, level.size))
     if level.uniform:
@@ -207,4 +211,17 @@ def _pseudo_inverse(level, periodic):
         np.add.at(matrix, (index.ravel(), below), -face.ravel().astype(np.float64))
         np.add.at(matrix, (below, index.ravel()), -face.ravel().astype(np.float64))
     matrix[np.diag_indices(level.size)] = given - matrix.sum(1)
-    return np.linalg.pinv(matrix, rcond=1e-10, hermitian=True).astype(np.float32)
+    # A component without given values gets one: the sum of its residual is zero, so its level is all that it sets.
+    n, component = connected_components(csr_array(matrix))
+    total = np.bincount(component, given, n)
+    lowest = np.full(n, level.size)
+    np.minimum.at(lowest, component, np.arange(level.size))
+    anchors = lowest[total <= 0]
+    diagonal = matrix[anchors, anchors]
+    matrix[anchors, anchors] += np.where(diagonal > 0, diagonal, 1.0)
+    factor, _ = dpotrf(matrix, lower=1)
+    inverse, _ = dpotri(factor, lower=1)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    # Exactly nothing, not rounding, where there is no unknown.
+    linked = level.dinv > 0
+    return np.where(linked[:, None] & linked, inverse, 0.0).astype(np.float32)
