@@ -6,7 +6,6 @@ import numpy as np
 import scipy.ndimage
 
 FLUX_TOLERANCE = 0.3  # sigmas of weighted residual flux that a source may keep
-CYCLE = 5  # steps between projections on images without negative pixels
 FLUX_WEIGHT = 10.0  # of the source terms beside the coefficients: a source is one number, its coefficients many
 
 
@@ -31,7 +30,8 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     is the residual flux of source i in sigmas, weighted with the model m_i = A x of its pixels at the start. The normal
     equations are symmetric and semidefinite; early stopping regularises. The search moves in the metric
     diag(smooth x): light is added in proportion to light, so that nothing appears where the start shows nothing and
-    positivity is rarely met. Every five steps, and at the end, the image is projected and the directions start afresh.
+    positivity is rarely met; where it is, the image is projected at once and the directions start afresh: projecting
+    after several free steps would leave flux behind.
 
     It stops when on every plane the kept residual coefficients have reached the noise they must hold, or fall no more
     by 2 per cent a step, and the flux of every source is right:
@@ -60,23 +60,10 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     terms = _Terms(model, dictionary, support, s, fitted)
     x = start.copy()
     metric = _metric(model, start, support.allowed)
-    residual = data - fitted
-    planes, fluxes = terms.measure(residual)
+    planes, fluxes = terms.measure(data - fitted)
     energy, falling = terms.energy(planes), True
-    direction, slope, iteration, steps = None, 1.0, 0, 0
-    while True:
-        done = _reached(energy, terms.counts, fluxes, falling)
-        if done or iteration == maxiter or steps == CYCLE:
-            steps = 0
-            if positivity and (x < 0.0).any():
-                x = np.maximum(x, 0.0)
-                residual = data - model.apply(x)
-                planes, fluxes = terms.measure(residual)
-                energy = terms.energy(planes)
-                direction = None
-                done = _reached(energy, terms.counts, fluxes, falling)
-            if done or iteration == maxiter:
-                break
+    direction, slope, iteration = None, 1.0, 0
+    while iteration < maxiter and not _reached(energy, terms.counts, fluxes, falling):
         gradient = model.adjoint(terms.pull(planes, fluxes))
         preconditioned = metric * gradient
         previous, slope = slope, float(np.vdot(gradient, preconditioned))
@@ -87,11 +74,17 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
         steepness = float(terms.energy(along).sum() + FLUX_WEIGHT * np.square(flux_along).sum())
         length = np.float32(float(np.vdot(gradient, direction)) / max(steepness, 1e-30))
         x += length * direction
-        planes -= length * along
-        fluxes = fluxes - length * flux_along
+        if positivity and (x < 0.0).any():
+            x = np.maximum(x, 0.0)
+            direction = None
+            planes, fluxes = terms.measure(data - model.apply(x))
+        else:
+            planes -= length * along
+            fluxes = fluxes - length * flux_along
         before, energy = energy, terms.energy(planes)
         falling = energy < 0.98 * before
-        iteration, steps = iteration + 1, steps + 1
+        iteration += 1
+    done = _reached(energy, terms.counts, fluxes, falling)
     return DebiasResult(x, iteration, energy / terms.counts, fluxes, done)
 
 

@@ -143,7 +143,7 @@ def deconvolve(
     >>> import numpy as np
     >>> from deconjugate.astro import PSF, deconvolve, simulate
     >>> sky = np.zeros((96, 128))
-    >>> sky[40, 70] = 1.0
+    >>> sky[36:48, 60:76] = 1.0
     >>> scene = simulate(sky, PSF.moffat(3.5), peak_snr=50, seed=1)
     >>> result = deconvolve(scene.data, PSF.moffat(3.5), noise=scene.noise_map, network=None)
     >>> result.image.shape, bool(abs(result.image.data.sum() / scene.truth.sum() - 1) < 0.1)
