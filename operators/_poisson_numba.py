@@ -20,12 +20,13 @@ GIVEN = 128
 NEUMANN, DIRICHLET, PERIODIC = 0, 1, 2
 
 
-def chunk_count(rows):
-    """Chunks of rows for the threads to share: enough to balance, few enough to be cheap.
+def chunk_count(shape):
+    """Chunks of rows for the threads to share: enough to balance, one where waking them would cost more.
 
     A kernel takes it as an argument: numba caches no function that asks for the number of threads.
     """
-    return max(1, min(rows, 4 * get_num_threads()))
+    cells = shape[0] * shape[1] * shape[2]
+    return max(1, min(shape[0] * shape[1], 4 * get_num_threads())) if cells > 8192 else 1
 
 
 @njit(inline="always")
@@ -211,9 +212,9 @@ def _uniform_cell(x, code, lo0, hi0, lo1, hi1, lo2, hi2, w0, w1, w2):
     return w0 * d + w1 * e + w2 * f
 
 
-@njit(parallel=True, cache=True, fastmath={"contract"}, error_model="numpy")
-def apply_uniform(u3, code3, w, periodic, out3, chunks):
-    """out = A u; w holds 1 / spacing^2 times the coefficient, by axis.
+@njit(cache=True, fastmath={"contract"}, error_model="numpy")
+def _uniform_rows(u3, code3, w, periodic, out3, start, stop):
+    """out = A u on some rows; w holds 1 / spacing^2 times the coefficient, by axis.
 
     Flat arrays and unsigned offsets: numba's test for negative indices would keep LLVM from vectorising.
     Outside the grid the row itself stands in for its neighbour, times zero: a given value, or behind a closed face.
@@ -226,84 +227,105 @@ def apply_uniform(u3, code3, w, periodic, out3, chunks):
     one = w0 / w0
     zero = one - one
     rows = n0 * n1
-    for chunk in prange(chunks):
-        for row in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
-            i, j = row // n1, row % n1
-            o = row * n2
-            here = np.uint64(o)
-            lo0 = np.uint64(o - n1 * n2 if i > 0 else (o + (n0 - 1) * n1 * n2 if per0 else o))
-            hi0 = np.uint64(o + n1 * n2 if i < n0 - 1 else (o - (n0 - 1) * n1 * n2 if per0 else o))
-            lo1 = np.uint64(o - n2 if j > 0 else (o + (n1 - 1) * n2 if per1 else o))
-            hi1 = np.uint64(o + n2 if j < n1 - 1 else (o - (n1 - 1) * n2 if per1 else o))
-            has_lo0 = one if (i > 0 or per0) else zero
-            has_hi0 = one if (i < n0 - 1 or per0) else zero
-            has_lo1 = one if (j > 0 or per1) else zero
-            has_hi1 = one if (j < n1 - 1 or per1) else zero
-            first = np.uint64(1 if row == 0 else 0)
-            stop = np.uint64(n2 - 1 if row == rows - 1 else n2)
-            for k in range(first, stop):
-                out[here + k] = _uniform_cell(
-                    u[here + k],
-                    code[here + k],
-                    has_lo0 * u[lo0 + k],
-                    has_hi0 * u[hi0 + k],
-                    has_lo1 * u[lo1 + k],
-                    has_hi1 * u[hi1 + k],
-                    u[here + k - np.uint64(1)],
-                    u[here + k + np.uint64(1)],
-                    w0,
-                    w1,
-                    w2,
-                )
-            for end in (0, n2 - 1):
-                k = np.uint64(end)
-                low = o + end - 1 if end > 0 else (o + n2 - 1 if per2 else o)
-                high = o + end + 1 if end < n2 - 1 else (o if per2 else o + end)
-                out[here + k] = _uniform_cell(
-                    u[here + k],
-                    code[here + k],
-                    has_lo0 * u[lo0 + k],
-                    has_hi0 * u[hi0 + k],
-                    has_lo1 * u[lo1 + k],
-                    has_hi1 * u[hi1 + k],
-                    u[np.uint64(low)] if (end > 0 or per2) else zero,
-                    u[np.uint64(high)] if (end < n2 - 1 or per2) else zero,
-                    w0,
-                    w1,
-                    w2,
-                )
+    for row in range(start, stop):
+        i, j = row // n1, row % n1
+        o = row * n2
+        here = np.uint64(o)
+        lo0 = np.uint64(o - n1 * n2 if i > 0 else (o + (n0 - 1) * n1 * n2 if per0 else o))
+        hi0 = np.uint64(o + n1 * n2 if i < n0 - 1 else (o - (n0 - 1) * n1 * n2 if per0 else o))
+        lo1 = np.uint64(o - n2 if j > 0 else (o + (n1 - 1) * n2 if per1 else o))
+        hi1 = np.uint64(o + n2 if j < n1 - 1 else (o - (n1 - 1) * n2 if per1 else o))
+        has_lo0 = one if (i > 0 or per0) else zero
+        has_hi0 = one if (i < n0 - 1 or per0) else zero
+        has_lo1 = one if (j > 0 or per1) else zero
+        has_hi1 = one if (j < n1 - 1 or per1) else zero
+        first = np.uint64(1 if row == 0 else 0)
+        end_k = np.uint64(n2 - 1 if row == rows - 1 else n2)
+        for k in range(first, end_k):
+            out[here + k] = _uniform_cell(
+                u[here + k],
+                code[here + k],
+                has_lo0 * u[lo0 + k],
+                has_hi0 * u[hi0 + k],
+                has_lo1 * u[lo1 + k],
+                has_hi1 * u[hi1 + k],
+                u[here + k - np.uint64(1)],
+                u[here + k + np.uint64(1)],
+                w0,
+                w1,
+                w2,
+            )
+        for end in (0, n2 - 1):
+            k = np.uint64(end)
+            low = o + end - 1 if end > 0 else (o + n2 - 1 if per2 else o)
+            high = o + end + 1 if end < n2 - 1 else (o if per2 else o + end)
+            out[here + k] = _uniform_cell(
+                u[here + k],
+                code[here + k],
+                has_lo0 * u[lo0 + k],
+                has_hi0 * u[hi0 + k],
+                has_lo1 * u[lo1 + k],
+                has_hi1 * u[hi1 + k],
+                u[np.uint64(low)] if (end > 0 or per2) else zero,
+                u[np.uint64(high)] if (end < n2 - 1 or per2) else zero,
+                w0,
+                w1,
+                w2,
+            )
+
+
+@njit(parallel=True, cache=True)
+def apply_uniform(u, code, w, periodic, out, chunks):
+    """out = A u; w holds 1 / spacing^2 times the coefficient, by axis."""
+    rows = u.shape[0] * u.shape[1]
+    if chunks == 1:
+        _uniform_rows(u, code, w, periodic, out, 0, rows)
+    else:
+        for chunk in prange(chunks):
+            start, stop = np.int64(chunk) * rows // chunks, (np.int64(chunk) + 1) * rows // chunks
+            _uniform_rows(u, code, w, periodic, out, start, stop)
+
+
+@njit(cache=True)
+def _faces_rows(u, code, t0, t1, t2, periodic, out, start, stop):
+    """out = A u on some rows."""
+    _, n1, n2 = u.shape
+    per0, per1, per2 = periodic
+    zeros = np.zeros(n2, u.dtype)
+    padded = np.empty(n2 + 2, u.dtype)
+    for row in range(start, stop):
+        i, j = row // n1, row % n1
+        fill_padded(padded, u[i, j], per2)
+        lo0 = neighbour_row(u, zeros, i - 1, j, per0, per1)
+        hi0 = neighbour_row(u, zeros, i + 1, j, per0, per1)
+        lo1 = neighbour_row(u, zeros, i, j - 1, per0, per1)
+        hi1 = neighbour_row(u, zeros, i, j + 1, per0, per1)
+        faces_row(
+            out[i, j],
+            padded,
+            lo0,
+            hi0,
+            lo1,
+            hi1,
+            t0[i, j],
+            t0[i + 1, j],
+            t1[i, j],
+            t1[i, j + 1],
+            t2[i, j],
+            code[i, j],
+        )
 
 
 @njit(parallel=True, cache=True)
 def apply_faces(u, code, t0, t1, t2, periodic, out, chunks):
     """out = A u."""
-    n0, n1, n2 = u.shape
-    per0, per1, per2 = periodic
-    rows = n0 * n1
-    for chunk in prange(chunks):
-        zeros = np.zeros(n2, u.dtype)
-        padded = np.empty(n2 + 2, u.dtype)
-        for row in range(chunk * rows // chunks, (chunk + 1) * rows // chunks):
-            i, j = row // n1, row % n1
-            fill_padded(padded, u[i, j], per2)
-            lo0 = neighbour_row(u, zeros, i - 1, j, per0, per1)
-            hi0 = neighbour_row(u, zeros, i + 1, j, per0, per1)
-            lo1 = neighbour_row(u, zeros, i, j - 1, per0, per1)
-            hi1 = neighbour_row(u, zeros, i, j + 1, per0, per1)
-            faces_row(
-                out[i, j],
-                padded,
-                lo0,
-                hi0,
-                lo1,
-                hi1,
-                t0[i, j],
-                t0[i + 1, j],
-                t1[i, j],
-                t1[i, j + 1],
-                t2[i, j],
-                code[i, j],
-            )
+    rows = u.shape[0] * u.shape[1]
+    if chunks == 1:
+        _faces_rows(u, code, t0, t1, t2, periodic, out, 0, rows)
+    else:
+        for chunk in prange(chunks):
+            start, stop = np.int64(chunk) * rows // chunks, (np.int64(chunk) + 1) * rows // chunks
+            _faces_rows(u, code, t0, t1, t2, periodic, out, start, stop)
 
 
 @njit(cache=True)

@@ -79,8 +79,8 @@ class PoissonOperator(LinearOperator):
             [[_SIDES[low], _SIDES[high]] for low, high in _pad_axis(self.boundary, ("neumann",) * 2)]
         )
         self._periodic = tuple(bool(low == kernels.PERIODIC) for low, _ in self._sides)
-        rows = self._shape3[0] * self._shape3[1]
-        self._code = kernels.face_code(self.cells.reshape(self._shape3), self._sides, kernels.chunk_count(rows))
+        chunks = kernels.chunk_count(self._shape3)
+        self._code = kernels.face_code(self.cells.reshape(self._shape3), self._sides, chunks)
         weights = np.array([1.0 / h**2 for h in _pad_axis(self.spacing, 1.0)])
         self.coefficient, scale, faces = _check_coefficient(coefficient, self.grid_shape, self.boundary)
         self._weights = weights * scale
@@ -140,14 +140,14 @@ class PoissonOperator(LinearOperator):
             u = np.where(self.unknowns, u, u.dtype.type(0))  # open faces lead there; what they hold belongs to rhs()
         out = np.empty_like(u)
         weights = self._weights.astype(u.dtype)
-        rows = kernels.chunk_count(self._shape3[0] * self._shape3[1])
+        chunks = kernels.chunk_count(self._shape3)
         faces = self._faces if self._faces is None or u.dtype == np.float64 else self._single_faces
         for source, target in zip(u, out):
             source, target = source.reshape(self._shape3), target.reshape(self._shape3)
             if faces is None:
-                kernels.apply_uniform(source, self._code, weights, self._periodic, target, rows)
+                kernels.apply_uniform(source, self._code, weights, self._periodic, target, chunks)
             else:
-                kernels.apply_faces(source, self._code, *faces, self._periodic, target, rows)
+                kernels.apply_faces(source, self._code, *faces, self._periodic, target, chunks)
         return out
 
     _backward = _forward

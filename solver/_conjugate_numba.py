@@ -91,36 +91,53 @@ def _product_plane(p, q, code, given, level, shape, periodic, i, padded):
     return _faces_plane(p, q, given, t0, t1, t2, shape, periodic, i, padded)
 
 
+@njit(**OPTIONS)
+def _advance_slab(z, p, q, beta, code, given, level, shape, periodic, low, high, start, stop):
+    """p = z + beta p on planes low to high, q = A p on planes start to stop, one plane behind."""
+    padded = np.zeros(shape[2] + 2, np.float32)
+    total = 0.0
+    for front in range(low, high + 1):
+        if front < high:
+            _direction_plane(z, p, beta, shape, front)
+        i = front - 1
+        if start <= i < stop:
+            total += _product_plane(p, q, code, given, level, shape, periodic, i, padded)
+    return total
+
+
+@njit(**OPTIONS)
+def _advance_edge(p, q, code, given, level, shape, periodic, middle):
+    """q = A p on the two planes where slabs meet."""
+    padded = np.zeros(shape[2] + 2, np.float32)
+    total = _product_plane(p, q, code, given, level, shape, periodic, middle, padded)
+    if shape[0] > 1:
+        below = (middle - 1) % shape[0]
+        total += _product_plane(p, q, code, given, level, shape, periodic, below, padded)
+    return total
+
+
 @njit(parallel=True, **OPTIONS)
 def advance(z, p, q, beta, code, given, level, shape, periodic, slabs):
     """p = z + beta p and q = A p in one pass over memory; returns <p, q>."""
-    n0, n2 = shape[0], shape[2]
+    n0 = shape[0]
     wrapped = periodic[0]
-    partial = np.zeros(slabs)
+    if slabs == 1:
+        start, stop = (1, n0 - 1) if wrapped else (0, n0)
+        total = _advance_slab(z, p, q, beta, code, given, level, shape, periodic, 0, n0, start, stop)
+        if wrapped:
+            total += _advance_edge(p, q, code, given, level, shape, periodic, 0)
+        return total
+    partial = np.zeros(2 * slabs)
     for slab in prange(slabs):
-        padded = np.zeros(n2 + 2, np.float32)
-        low, high = np.int64(slab * n0 // slabs), np.int64((slab + 1) * n0 // slabs)
+        low, high = np.int64(slab) * n0 // slabs, (np.int64(slab) + 1) * n0 // slabs
         start = low + (1 if low > 0 or wrapped else 0)
         stop = high - (1 if high < n0 or wrapped else 0)
-        total = 0.0
-        for front in range(low, high + 1):
-            if front < high:
-                _direction_plane(z, p, beta, shape, front)
-            i = front - 1
-            if start <= i < stop:
-                total += _product_plane(p, q, code, given, level, shape, periodic, i, padded)
-        partial[slab] = total
-    edges = np.zeros(slabs)
+        partial[slab] = _advance_slab(z, p, q, beta, code, given, level, shape, periodic, low, high, start, stop)
     for edge in prange(slabs):
         if edge > 0 or wrapped:
-            padded = np.zeros(n2 + 2, np.float32)
-            middle = np.int64(edge * n0 // slabs)
-            total = _product_plane(p, q, code, given, level, shape, periodic, middle, padded)
-            if n0 > 1:
-                below = (middle - 1) % n0
-                total += _product_plane(p, q, code, given, level, shape, periodic, below, padded)
-            edges[edge] = total
-    return partial.sum() + edges.sum()
+            middle = np.int64(edge) * n0 // slabs
+            partial[slabs + edge] = _advance_edge(p, q, code, given, level, shape, periodic, middle)
+    return partial.sum()
 
 
 @njit(**OPTIONS)
@@ -152,56 +169,83 @@ def step(x, p, r, q, alpha, n, chunks):
 
 
 @njit(**OPTIONS)
-def _products_rows(z, r, q, start, stop, n):
-    zr, zq = 0.0, 0.0
+def _products_rows(z, r, p, q, start, stop, n):
+    zr, zq, rp = 0.0, 0.0, 0.0
     for row in range(start, stop):
         o = np.uint64(row * n)
-        a, c = np.float32(0), np.float32(0)
+        a, c, d = np.float32(0), np.float32(0), np.float32(0)
         for k in range(np.uint64(n)):
             a += z[o + k] * r[o + k]
             c += z[o + k] * q[o + k]
+            d += r[o + k] * p[o + k]
         zr += a
         zq += c
-    return zr, zq
+        rp += d
+    return zr, zq, rp
 
 
 @njit(parallel=True, **OPTIONS)
-def products(z, r, q, n, chunks):
-    """<z, r> and <z, q>; n is the length of a row."""
+def products(z, r, p, q, n, chunks):
+    """<z, r>, <z, q> and <r, p>; n is the length of a row."""
     rows = z.size // n
     if chunks == 1:
-        return _products_rows(z, r, q, 0, rows, n)
-    partial = np.zeros((chunks, 2))
+        return _products_rows(z, r, p, q, 0, rows, n)
+    partial = np.zeros((chunks, 3))
     for chunk in prange(chunks):
         start, stop = np.int64(chunk) * rows // chunks, (np.int64(chunk) + 1) * rows // chunks
-        partial[chunk, 0], partial[chunk, 1] = _products_rows(z, r, q, start, stop, n)
-    return partial[:, 0].sum(), partial[:, 1].sum()
+        partial[chunk, 0], partial[chunk, 1], partial[chunk, 2] = _products_rows(z, r, p, q, start, stop, n)
+    return partial[:, 0].sum(), partial[:, 1].sum(), partial[:, 2].sum()
+
+
+@njit(**OPTIONS)
+def _add_scaled(x, d, scale, start, stop):
+    for k in range(np.uint64(start), np.uint64(stop)):
+        x[k] += scale * d[k]
 
 
 @njit(parallel=True, **OPTIONS)
-def add_scaled(x, d, scale):
+def add_scaled(x, d, scale, chunks):
     """x += scale d, x in double and d in single precision."""
-    for k in prange(x.size):
-        x[k] += scale * d[k]
+    if chunks == 1:
+        _add_scaled(x, d, scale, 0, x.size)
+    else:
+        for chunk in prange(chunks):
+            _add_scaled(x, d, scale, np.int64(chunk) * x.size // chunks, (np.int64(chunk) + 1) * x.size // chunks)
+
+
+@njit(**OPTIONS)
+def _squared_difference(b, y, start, stop):
+    total = 0.0
+    for k in range(np.uint64(start), np.uint64(stop)):
+        s = b[k] - y[k]
+        y[k] = s
+        total += s * s
+    return total
 
 
 @njit(parallel=True, **OPTIONS)
 def squared_difference(b, y, chunks):
     """y = b - y in double precision; returns <y, y>."""
+    if chunks == 1:
+        return _squared_difference(b, y, 0, b.size)
     partial = np.zeros(chunks)
     for chunk in prange(chunks):
-        total = 0.0
         start, stop = np.int64(chunk) * b.size // chunks, (np.int64(chunk) + 1) * b.size // chunks
-        for k in range(start, stop):
-            s = b[k] - y[k]
-            y[k] = s
-            total += s * s
-        partial[chunk] = total
+        partial[chunk] = _squared_difference(b, y, start, stop)
     return partial.sum()
 
 
-@njit(parallel=True, **OPTIONS)
-def narrow(r, scale, out):
-    """out = scale r in single precision."""
-    for k in prange(r.size):
+@njit(**OPTIONS)
+def _narrow(r, scale, out, start, stop):
+    for k in range(np.uint64(start), np.uint64(stop)):
         out[k] = scale * r[k]
+
+
+@njit(parallel=True, **OPTIONS)
+def narrow(r, scale, out, chunks):
+    """out = scale r in single precision."""
+    if chunks == 1:
+        _narrow(r, scale, out, 0, r.size)
+    else:
+        for chunk in prange(chunks):
+            _narrow(r, scale, out, np.int64(chunk) * r.size // chunks, (np.int64(chunk) + 1) * r.size // chunks)

@@ -11,6 +11,10 @@ from deconjugate.solver.result import SolveStatus
 _TRUST = 1e-5
 # A true residual that falls by less than this between two such replacements is stagnation.
 _PROGRESS = 0.5
+# At most so many iterations before the true residual replaces the recursion's.
+_LONGEST = 30
+# Grids of at most this many cells are worked on by one thread: waking the others costs more.
+_SERIAL = 8192
 
 
 class CertifiedConjugateGradient:
@@ -47,7 +51,8 @@ class CertifiedConjugateGradient:
         op, level = self.operator, self.finest
         shape, n, size = level.shape, level.shape[2], level.size
         threads = numba.get_num_threads()
-        slabs, chunks = max(1, min(threads, shape[0] // 4)), max(1, min(4 * threads, size // n))
+        slabs = max(1, min(threads, shape[0] // 4)) if size > _SERIAL else 1
+        chunks = max(1, min(4 * threads, size // n)) if size > _SERIAL else 1
         if self._work is None:
             self._work = [np.empty(size, np.float32) for _ in range(5)]
         p, q, r, z, d = self._work
@@ -55,38 +60,62 @@ class CertifiedConjugateGradient:
         q[:] = 0
         residual, norm = self._true_residual(b, x, chunks)
         norms = [norm]
-        curvature, stagnant = 1.0, 0
-        while norm > target and len(norms) <= maxiter and stagnant < 2:
-            if not np.isfinite(norm):
-                return SolveStatus.NON_FINITE, norms
-            kernels.narrow(residual.reshape(-1), 1.0 / norm, r)
-            d[:] = 0
+        curvature, failures = 1.0, 0
+        while norm > target and len(norms) <= maxiter and failures < 2:
             scale = before = norm  # what the single-precision residual is in units of
-            floor = max(target, _TRUST * norm)
-            while norm > floor and len(norms) <= maxiter:
+            kernels.narrow(residual.reshape(-1), 1.0 / scale, r, chunks)
+            d[:] = 0
+            status = None
+            for _ in range(_LONGEST):
+                if norm <= max(target, _TRUST * scale) or len(norms) > maxiter:
+                    break
                 self.preconditioner.apply(r, z)
-                rz, zq = kernels.products(z, r, q, n, chunks)
-                # Conjugate to the last direction by definition, not by the recursion's <r, z>: rounding in z and the
-                # replaced residual do no harm, and p may be in another unit than z.
-                beta = np.float32(-zq / curvature)
-                code = op._code.reshape(-1)
-                curvature = kernels.advance(z, p, q, beta, code, level.given, level.arrays, shape, op._periodic, slabs)
-                if not (np.isfinite(curvature) and np.isfinite(rz)):
-                    return SolveStatus.NON_FINITE, norms
-                if curvature <= 0.0 or rz <= 0.0:
-                    kernels.add_scaled(x.reshape(-1), d, scale)
-                    return SolveStatus.INDEFINITE, norms
-                norm = scale * np.sqrt(kernels.step(d, p, r, q, np.float32(rz / curvature), n, chunks))
+                zr, zq, rp = kernels.products(z, r, p, q, n, chunks)
+                # Conjugate to the last direction and exact along the new one by definition, not by the recursion's
+                # <r, z>: rounding in z and the replaced residual do no harm, and p may be in another unit than z.
+                beta = -zq / curvature
+                step = zr + beta * rp
+                curvature = kernels.advance(
+                    z,
+                    p,
+                    q,
+                    np.float32(beta),
+                    op._code.reshape(-1),
+                    level.given,
+                    level.arrays,
+                    shape,
+                    op._periodic,
+                    slabs,
+                )
+                if not (np.isfinite(curvature) and np.isfinite(step)):
+                    status = SolveStatus.NON_FINITE
+                elif curvature <= 0.0 or zr <= 0.0:
+                    status = SolveStatus.INDEFINITE
+                if status:
+                    break
+                norm = scale * np.sqrt(kernels.step(d, p, r, q, np.float32(step / curvature), n, chunks))
                 norms.append(float(norm))
                 if callback is not None:
                     callback(x + scale * d.reshape(x.shape).astype(np.float64))
-            kernels.add_scaled(x.reshape(-1), d, scale)
-            residual, norm = self._true_residual(b, x, chunks)
+            if status is None or np.isfinite(d).all():
+                kernels.add_scaled(x.reshape(-1), d, scale, chunks)
+                residual, norm = self._true_residual(b, x, chunks)
+                if not norm < before:
+                    # Rounding made it worse: undo the correction and start the directions anew.
+                    kernels.add_scaled(x.reshape(-1), d, -scale, chunks)
+                    residual, norm = self._true_residual(b, x, chunks)
+                    p[:] = 0
+                    q[:] = 0
+                    curvature = 1.0
+            else:
+                norm = before
             norms[-1] = norm
-            stagnant = stagnant + 1 if norm > _PROGRESS * before else 0
+            failures = failures + 1 if norm > _PROGRESS * before else 0
+            if status:
+                return status, norms
         if norm <= target:
             return SolveStatus.CONVERGED, norms
-        return (SolveStatus.STAGNATED if stagnant >= 2 else SolveStatus.MAXITER), norms
+        return (SolveStatus.STAGNATED if failures >= 2 else SolveStatus.MAXITER), norms
 
     def _true_residual(self, b, x, chunks):
         residual = self.operator.apply(x)

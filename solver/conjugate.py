@@ -49,7 +49,9 @@ def conjugate_gradient(A, b, *, x0=None, M=None, rtol=1e-6, atol=0.0, maxiter=No
     norms = [_norm(r)]
     if norms[0] <= target:
         return x, SolveStatus.CONVERGED, norms
+    replaced = norms[0]
     p = rz = None
+    status = SolveStatus.MAXITER
     for _ in range(10 * b.size if maxiter is None else maxiter):
         z = r if precondition is None else precondition(r)
         rz, before = float(np.vdot(r, z)), rz
@@ -60,10 +62,12 @@ def conjugate_gradient(A, b, *, x0=None, M=None, rtol=1e-6, atol=0.0, maxiter=No
             p += z
         q = apply(p)
         curvature = float(np.vdot(p, q))
-        if not np.isfinite(curvature):
-            return x, SolveStatus.NON_FINITE, norms
+        if not np.isfinite(curvature) or not np.isfinite(rz):
+            status = SolveStatus.NON_FINITE
+            break
         if curvature <= 0.0 or rz <= 0.0:
-            return x, SolveStatus.INDEFINITE, norms
+            status = SolveStatus.INDEFINITE
+            break
         alpha = rz / curvature
         x += alpha * p
         r = r - alpha * q
@@ -75,10 +79,11 @@ def conjugate_gradient(A, b, *, x0=None, M=None, rtol=1e-6, atol=0.0, maxiter=No
             norms[-1] = _norm(r)
             if norms[-1] <= target:
                 return x, SolveStatus.CONVERGED, norms
-            if norms[-1] >= 0.5 * norms[0]:
+            if norms[-1] >= 0.5 * replaced:
                 return x, SolveStatus.STAGNATED, norms
-            p = None
-    return x, SolveStatus.MAXITER, norms
+            replaced, p = norms[-1], None
+    norms[-1] = _norm(b - apply(x))
+    return x, status, norms
 
 
 def deep_conjugate_directions(

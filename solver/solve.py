@@ -19,7 +19,8 @@ _EPSILON = np.finfo(np.float64).eps
 # A backward error of so many units of rounding is the best float64 can be asked for.
 _ROUNDING = 32
 # What each method falls back on when it stagnates or breaks down.
-_FALLBACK = {"dct": "multigrid", "multigrid": "cg"}
+_DOUBLE = "multigrid in double precision"
+_FALLBACK = {"dct": "multigrid", "multigrid": _DOUBLE}
 
 
 def solve(A, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, method="auto", callback=None, device="auto"):
@@ -212,20 +213,21 @@ class PoissonSolver:
         norms, tried, method = [], [], self.method
         while True:
             tried.append(method)
+            best, start = x.copy() if tried[1:] else None, norms[-1] if norms else np.inf
             status, more = self._run(method, b, x, inner, maxiter, callback, len(norms))
             norms = norms[:-1] + more
+            if not norms[-1] <= start:
+                x, norms[-1] = best, start
             if status in (SolveStatus.CONVERGED, SolveStatus.MAXITER) or method not in _FALLBACK:
                 break
-            if status is SolveStatus.STAGNATED and self._at_rounding(x, norms[-1], norm_b):
+            if self._at_rounding(x, norms[-1], norm_b):
                 break
-            if not np.isfinite(x).all():
-                x[:] = 0.0
             method = _FALLBACK[method]
         self._null.center(x)
         norms[-1] = float(np.hypot(norms[-1], removed)) if removed else norms[-1]
-        if removed > target:
+        if removed > max(target, _ROUNDING * _EPSILON * norm_b):
             status = SolveStatus.INCOMPATIBLE
-        elif status is SolveStatus.STAGNATED and self._at_rounding(x, norms[-1], norm_b):
+        elif status is not SolveStatus.CONVERGED and self._at_rounding(x, norms[-1], norm_b):
             status = SolveStatus.ATTAINABLE_ACCURACY
         answer = _answer(
             x, b, operator.apply, self._norm, status, norms, removed, rtol, atol, " + ".join(tried), norm_b
@@ -248,10 +250,11 @@ class PoissonSolver:
         left = (500 if maxiter is None else maxiter) - max(done - 1, 0)
         if method == "dct" and _is_plain_box(self.operator):
             return self._exact(b, x, target, left, callback)
-        if method == "cg":
-            x0, limit = x.copy(), None if maxiter is None else left
+        if method in ("cg", _DOUBLE):
+            M = None if method == "cg" else _DoubleMultigrid(self._multigrid(), self.operator)
+            limit = None if method == "cg" and maxiter is None else left
             x[:], status, norms = conjugate_gradient(
-                self.operator, b, x0=x0, rtol=0.0, atol=target, maxiter=limit, callback=callback
+                self.operator, b, x0=x.copy(), M=M, rtol=0.0, atol=target, maxiter=limit, callback=callback
             )
             return status, norms
         multigrid = self._multigrid()
@@ -278,6 +281,18 @@ class PoissonSolver:
         if norms[-1] <= target:
             return SolveStatus.CONVERGED, norms
         return (SolveStatus.MAXITER if len(norms) > maxiter else SolveStatus.STAGNATED), norms
+
+
+class _DoubleMultigrid:
+    """A multigrid cycle between vectors in double precision."""
+
+    def __init__(self, multigrid, operator):
+        self.multigrid, self.shape = multigrid, operator.grid_shape
+
+    def apply(self, r):
+        scale = float(np.abs(r).max()) or 1.0
+        single = (r / scale).astype(np.float32).reshape(-1)
+        return scale * self.multigrid.apply(single, np.empty_like(single)).astype(np.float64).reshape(self.shape)
 
 
 class _BoxOnDomain:
