@@ -22,7 +22,7 @@ def oracle_richardson_lucy(model, y, w, truth, maxiter=300):
     best = None
     for pedestal in (0.1, 1.0):
         shifted = np.where(w > 0, np.maximum(y + pedestal, 0.0), 0.0).astype(np.float32)
-        seen = np.maximum(model.adjoint(w), 1e-3)
+        seen = np.maximum(model.adjoint(w), 0.05)
         x = np.full(model.domain_shape, max(float(y[w > 0].mean()), 0.1) / model.upsample**2, np.float32)
         for _ in range(maxiter):
             ratio = w * shifted / np.maximum(model.apply(x) + pedestal, 1e-6)
