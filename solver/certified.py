@@ -11,6 +11,8 @@ from deconjugate.solver.result import SolveStatus
 _TRUST = 1e-5
 # A true residual that falls by less than this between two such replacements is stagnation.
 _PROGRESS = 0.5
+# A recursion that has grown by this factor has lost its way.
+_ASTRAY = 100.0
 # At most so many iterations before the true residual replaces the recursion's.
 _LONGEST = 30
 # Grids of at most this many cells are worked on by one thread: waking the others costs more.
@@ -31,13 +33,15 @@ class CertifiedConjugateGradient:
     preconditioner : object with apply(r, out), flat float32 arrays, symmetric positive (semi)definite
     finest : level of a Multigrid
         The operator's arrays in single precision.
+    null_space : NullSpace
 
     Source: van der Vorst and Ye, SIAM J. Sci. Comput. 22, 835 (2000); Clark et al., Comput. Phys. Commun. 181,
     1517 (2010).
     """
 
-    def __init__(self, operator, preconditioner, finest):
-        self.operator, self.preconditioner, self.finest = operator, preconditioner, finest
+    def __init__(self, operator, preconditioner, finest, null_space):
+        self.operator, self.preconditioner = operator, preconditioner
+        self.finest, self.null_space = finest, null_space
         self._work = None
 
     def solve(self, b, x, target, maxiter, callback=None):
@@ -62,13 +66,17 @@ class CertifiedConjugateGradient:
         norms = [norm]
         curvature, failures = 1.0, 0
         while norm > target and len(norms) <= maxiter and failures < 2:
-            scale = before = norm  # what the single-precision residual is in units of
+            scale = before = lowest = norm  # scale: what the single-precision residual is in units of
+            if norm < _TRUST * norms[0]:
+                # By now the products' rounding may have left as much in the null space, where no x can follow.
+                self.null_space.center(residual)
             kernels.narrow(residual.reshape(-1), 1.0 / scale, r, chunks)
             d[:] = 0
             status = None
             for _ in range(_LONGEST):
-                if norm <= max(target, _TRUST * scale) or len(norms) > maxiter:
+                if norm <= max(target, _TRUST * scale) or norm > _ASTRAY * lowest or len(norms) > maxiter:
                     break
+                lowest = min(lowest, norm)
                 self.preconditioner.apply(r, z)
                 zr, zq, rp = kernels.products(z, r, p, q, n, chunks)
                 # Conjugate to the last direction and exact along the new one by definition, not by the recursion's

@@ -260,7 +260,8 @@ class PoissonSolver:
         multigrid = self._multigrid()
         inverse = multigrid if method == "multigrid" else _BoxOnDomain(self._box(), self.operator)
         loop = self._part(
-            f"{method} loop", lambda: CertifiedConjugateGradient(self.operator, inverse, multigrid.levels[0])
+            f"{method} loop",
+            lambda: CertifiedConjugateGradient(self.operator, inverse, multigrid.levels[0], self._null),
         )
         return loop.solve(b, x, target, left, callback)
 
