@@ -28,7 +28,7 @@ demo: $(VENV)/.package  ## solve a Poisson problem and sharpen two images (write
 	cd demo && $(BIN)/python -m deconjugate.astro.demo .
 
 test: $(VENV)/.package  ## the test suite, on a normal install, from another folder
-	cd "$$(mktemp -d)" && $(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
+	cd "$$(mktemp -d)" && OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
 	  -p no:cacheprovider $(CURDIR)/tests $(PYTEST)
 
 lint: $(VENV)/.package  ## ruff, and the direction of imports
