@@ -1,0 +1,76 @@
+"""The multigrid cycle as an operator: symmetric, positive, blind outside the unknowns, and the same at every size."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from deconjugate.operators import Cell, PoissonOperator
+from deconjugate.solver import Multigrid, PoissonSolver, gallery, solve
+
+SIDES = ["neumann", "dirichlet", ("neumann", "dirichlet"), "periodic"]
+
+
+def gram(operator, vectors=6):
+    """X^T M X and M X for random X on the unknowns."""
+    rng = np.random.default_rng(3)
+    cycle = Multigrid(operator)
+    inside = operator.unknowns.ravel()
+    x = (rng.standard_normal((vectors, inside.size)) * inside).astype(np.float32)
+    y = np.stack([cycle.apply(row, np.full(inside.size, np.nan, np.float32)) for row in x]).astype(float)
+    return x @ y.T, y, cycle
+
+
+@pytest.mark.parametrize("variable", [False, True])
+@pytest.mark.parametrize("shape", [(24, 13), (31, 32), (12, 10, 14), (40, 4, 5), (7, 9, 11)])
+def test_symmetric_positive_and_zero_elsewhere(shape, variable):
+    rng = np.random.default_rng(0)
+    for boundary in itertools.product(SIDES, repeat=len(shape)):
+        cells = np.where(rng.random(shape) < 0.1, Cell.WALL, Cell.INTERIOR).astype(np.uint8)
+        cells[rng.random(shape) < 0.03] = Cell.DIRICHLET
+        beta = 10.0 ** (4 * rng.random(shape)) if variable else None
+        operator = PoissonOperator(cells, boundary=boundary, coefficient=beta)
+        products, y, _ = gram(operator)
+        assert abs(products - products.T).max() < 1e-5 * abs(products).max(), boundary
+        assert np.linalg.eigvalsh((products + products.T) / 2).min() > 0, boundary
+        assert not y[:, ~operator.unknowns.ravel()].any()
+
+
+@pytest.mark.parametrize("name", gallery.problems)
+def test_positive_on_the_gallery(name):
+    operator = gallery.problems[name]((33, 20, 27), seed=1)
+    products, _, _ = gram(operator)
+    assert abs(products - products.T).max() < 1e-5 * abs(products).max()
+    assert np.linalg.eigvalsh((products + products.T) / 2).min() > 0
+
+
+def test_parts_cut_off_by_a_wall_leave_their_blocks():
+    cells = np.ones((24, 24, 24), bool)
+    cells[:, :, 6::8] = False  # plates at an even index: at the second level they run through blocks
+    cells[12, :, 6::8] = True
+    operator = PoissonOperator(cells)
+    cycle = Multigrid(operator)
+    moved = [level.moved[0].size for level in cycle.levels[:-1]]
+    assert sum(moved) > 0
+    b = gallery.white_noise(operator, 1)
+    assert solve(operator, b, method="multigrid").iterations <= 12
+
+
+def test_iterations_do_not_grow_with_the_grid():
+    counts = []
+    for n in (16, 32, 64):
+        operator = gallery.sphere((n, n, n))
+        counts.append(solve(operator, gallery.white_noise(operator, 0), method="multigrid").iterations)
+    assert max(counts) - min(counts) <= 2
+    assert max(counts) <= 12
+
+
+def test_update_is_a_new_solver_of_the_same_kind():
+    cells = np.ones((20, 21, 22), bool)
+    solver = PoissonSolver(PoissonOperator(cells, boundary="dirichlet", spacing=(1.0, 2.0, 1.0)), method="multigrid")
+    cells[5:9, 6:12, 3:8] = False
+    moved = solver.update(cells=cells)
+    fresh = PoissonOperator(cells, boundary="dirichlet", spacing=(1.0, 2.0, 1.0))
+    b = gallery.white_noise(fresh, 2)
+    expected = solve(fresh, b, rtol=1e-10, method="multigrid")
+    np.testing.assert_array_equal(moved.solve(b, rtol=1e-10).x, expected.x)
