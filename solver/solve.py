@@ -35,7 +35,8 @@ def solve(A, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, method="auto", ca
     A : PoissonOperator, scipy sparse matrix, or linear operator; symmetric positive (semi)definite
     b : array
         For a PoissonOperator: the grid's shape, or flat (every cell, or the unknowns only), with any leading batch
-        axes. x comes back in the same form. What b holds outside the unknowns is no part of the system.
+        axes. x comes back in the same form, in float64 whatever b was: a rounded x would not have the residual that
+        was certified. What b holds outside the unknowns is no part of the system.
     x0 : array of b's form, optional
         Start.
     rtol, atol : float, >= 0
@@ -164,7 +165,7 @@ class PoissonSolver:
             one(system, None if starts is None else starts[k], rtol, atol, maxiter, callback)
             for k, system in enumerate(systems)
         ]
-        x = form.write(np.stack([answer.x for answer in answers]), b)
+        x = form.write(np.stack([answer.x for answer in answers]))
         return _collect(answers, x, form.batch, self.setup_seconds, time.perf_counter() - start, self.device)
 
     def as_preconditioner(self):
@@ -200,7 +201,7 @@ class PoissonSolver:
 
     def _solve_general(self, b, x0, rtol, atol, maxiter, callback):
         x, status, norms = self._general.solve(b, x0, rtol, atol, maxiter, callback)
-        return _answer(x, b, self._general.apply, self._general.norm, status, norms, 0.0, rtol, atol, self.method)
+        return _answer(x, status, norms, self._general.norm, float(np.linalg.norm(b)), 0.0, self.method)
 
     def _solve_grid(self, b, x0, rtol, atol, maxiter, callback):
         operator = self.operator
@@ -223,16 +224,18 @@ class PoissonSolver:
             if self._at_rounding(x, norms[-1], norm_b):
                 break
             method = _FALLBACK[method]
-        self._null.center(x)
-        norms[-1] = float(np.hypot(norms[-1], removed)) if removed else norms[-1]
+        if self._null.labels:
+            self._null.center(x)
+            norms[-1] = float(np.hypot(np.linalg.norm(b - operator.apply(x)), removed))
         if removed > max(target, _ROUNDING * _EPSILON * norm_b):
             status = SolveStatus.INCOMPATIBLE
-        elif status is not SolveStatus.CONVERGED and self._at_rounding(x, norms[-1], norm_b):
+        elif norms[-1] <= target:
+            status = SolveStatus.CONVERGED
+        elif self._at_rounding(x, norms[-1], norm_b):
             status = SolveStatus.ATTAINABLE_ACCURACY
-        answer = _answer(
-            x, b, operator.apply, self._norm, status, norms, removed, rtol, atol, " + ".join(tried), norm_b
-        )
-        return answer
+        elif status is SolveStatus.CONVERGED:
+            status = SolveStatus.STAGNATED
+        return _answer(x, status, norms, self._norm, norm_b, removed, " + ".join(tried))
 
     @property
     def _norm(self):
@@ -311,8 +314,8 @@ def _is_plain_box(operator):
     return operator._faces is None and bool(operator.unknowns.all())
 
 
-def _answer(x, b, apply, norm_A, status, norms, removed, rtol, atol, method, norm_b=None):
-    norm_b = float(np.linalg.norm(b)) if norm_b is None else norm_b
+def _answer(x, status, norms, norm_A, norm_b, removed, method):
+    """The result of one system; what belongs to the whole batch comes later."""
     return SolveResult(
         x=x,
         converged=status is SolveStatus.CONVERGED,

@@ -53,9 +53,8 @@ class VectorForm:
             raise ValueError(f"{name} has {bad} entries that are NaN or infinite; remove them before solving")
         return full
 
-    def write(self, x, b):
-        """Solutions in the form b came in; float32 where b was."""
+    def write(self, x):
+        """Solutions in the form b came in."""
         if self._place is not None and self.tail == (np.count_nonzero(self._place.unknowns),) != (x[0].size,):
             x = x[:, self._place.unknowns]
-        dtype = np.float32 if getattr(b, "dtype", None) == np.float32 else np.float64
-        return x.reshape(*self.batch, *self.tail).astype(dtype, copy=False)
+        return x.reshape(*self.batch, *self.tail)
