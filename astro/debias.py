@@ -131,6 +131,6 @@ def _reached(energy, counts, fluxes, falling):
 
 def _metric(model, image, allowed):
     """Smoothed image plus a little, on the allowed pixels: how readily each may change."""
-    smooth = scipy.ndimage.gaussian_filter(np.abs(image), 0.3 * model.upsample)
+    smooth = scipy.ndimage.gaussian_filter(np.abs(image), 1.5 * model.upsample)
     level = float(smooth[allowed].mean()) if allowed.any() else 1.0
     return np.where(allowed, smooth + 0.01 * level, 0.0).astype(np.float32)
