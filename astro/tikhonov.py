@@ -9,6 +9,9 @@ import scipy.sparse.linalg
 
 from deconjugate.astro import _forward_numba as kernels
 
+# lambda, in units of the mean weight, of the fit that fills masked pixels; a decade either way changes little.
+_FILL = 1e-3
+
 
 class BlockSolver:
     """(gamma A^T A + Q)^-1 for a circulant Q, exact: A^T A is of rank one in each group of aliased frequencies.
@@ -101,8 +104,9 @@ def choose_regularization(model, data, weight):
     .. math:: y^_m \\sim N(0, S_m), \\quad S_m = 1 + \\frac{1}{\\lambda} \\mathrm{fold}(u^2 |a|^2 / |L|^2)_m, \\qquad
               \\lambda = \\arg\\min \\sum_m \\log S_m + |\\hat y_m|^2 / S_m
 
-    on data in units of their noise, apodised at the edges of the frame. The frequency zero, which the penalty leaves
-    free, is left out. It neither needs the truth nor undersmooths as prediction risk and cross-validation do.
+    on data in units of their noise, apodised at the edges of the frame, masked pixels filled by a first Tikhonov
+    fit. The frequency zero, which the penalty leaves free, is left out. It neither needs the truth nor undersmooths
+    as prediction risk and cross-validation do.
 
     Parameters
     ----------
@@ -117,8 +121,12 @@ def choose_regularization(model, data, weight):
     level = float(weight[weight > 0].mean())
     window = np.zeros(model.range_shape)
     window[model.frame] = np.outer(*(scipy.signal.windows.tukey(n, 0.1, sym=True) for n in model.native_shape))
-    window *= weight > 0
-    centred = np.where(weight > 0, data - np.median(data[weight > 0]), 0.0)
+    middle = np.median(data[weight > 0])
+    if not (weight[model.frame] > 0).all():
+        # A hole in a star would look like structure at every frequency: fill it by what the other pixels predict.
+        fitted = model.apply(tikhonov(model, data, weight, _FILL * level, rtol=1e-2))
+        data = np.where(weight > 0, data, fitted)
+    centred = np.where(window > 0, data - middle, 0.0)
     power = np.abs(scipy.fft.rfft2(centred * window)) ** 2 * level / np.sum(window**2)
     penalty = laplacian(model.frequencies) ** 2
     penalty[0, 0] = 1.0

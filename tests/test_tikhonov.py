@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deconjugate.astro import PSF, simulate
+from deconjugate.astro import PSF, deconvolve, simulate
 from deconjugate.astro.forward import DataModel, kernel_to_target
 from deconjugate.astro.simulate import target_psf
 from deconjugate.astro.tikhonov import BlockSolver, choose_regularization, laplacian, tikhonov
@@ -117,3 +117,17 @@ def test_chosen_weight_is_nearly_the_best(snr):
 
     best = min(error(lam) for lam in (0.3, 3.0, 30.0, 300.0, 3000.0))
     assert error(choose_regularization(model, y, w)) < 1.3 * best
+
+
+def test_a_saturated_star_does_not_choose_the_regularization():
+    # A masked core once drove lambda to its lower bound, and light piled up under the mask without end.
+    psf = PSF.moffat(4.0, beta=3.0)
+    sky = np.zeros((140, 150))
+    sky[70, 75] = 1.0
+    scene = simulate(sky, psf, upsample=2, peak_snr=3000, seed=1)
+    saturated = scene.data > 0.5 * scene.data.max()
+    whole = deconvolve(scene.data, psf, noise=scene.noise_map, network=None)
+    masked = deconvolve(scene.data, psf, noise=scene.noise_map, mask=saturated, network=None)
+    assert 0.02 < masked.regularization / whole.regularization < 50
+    assert masked.reduced_chi2 < 3
+    assert abs(masked.image.data.sum() / scene.truth.sum() - 1) < 0.15
