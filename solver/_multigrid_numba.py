@@ -186,40 +186,63 @@ def _smooth_serial(x, b, dinv, level, shape, periodic, stages, first, omega, zer
             _stage(x, b, dinv, level, shape, periodic, i, stage, first, False, mask, row)
 
 
+@njit(**OPTIONS)
+def _smooth_slab(
+    x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved, slab, slabs
+):
+    """What can be done on one slab before its neighbours are done."""
+    n0 = shape[0]
+    mask, row = _scratch(shape[2], omega)
+    lead = 0 if zero_start else 1
+    low, high = slab * n0 // slabs, (slab + 1) * n0 // slabs
+    cut_low = low > 0 or periodic[0]
+    cut_high = high < n0 or periodic[0]
+    for front in range(low, high + stages + lead):
+        if not zero_start and front < high:
+            _add_plane(x, coarse, dinv, shape, factors, moved, front)
+        for stage in range(stages):
+            i = front - stage - lead
+            start = low + (stage + lead if cut_low else 0)
+            stop = high - (stage + lead if cut_high else 0)
+            if start <= i < stop:
+                _stage(x, b, dinv, level, shape, periodic, i, stage, first, zero_start, mask, row)
+
+
+@njit(**OPTIONS)
+def _smooth_edge(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, edge, slabs):
+    """What is left around the plane where two slabs meet."""
+    n0 = shape[0]
+    mask, row = _scratch(shape[2], omega)
+    middle = edge * n0 // slabs
+    for stage in range(stages):
+        reach = stage + (0 if zero_start else 1)
+        for i in range(middle - reach, middle + reach):
+            _stage(x, b, dinv, level, shape, periodic, i % n0, stage, first, zero_start, mask, row)
+
+
 @njit(parallel=True, **OPTIONS)
 def smooth(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved, slabs):
     """Half-sweeps of alternating colour, the first of colour `first`, from x = 0 or after x += P coarse.
 
-    slabs > 1 needs every slab longer than 2 (stages + 1) planes, and an even size along periodic axes.
+    Slabs that meet others (or, where axis 0 is periodic, themselves) need more than 2 (stages + 1) planes, and
+    periodic axes an even size; slabs = 0 asks for neither.
     """
-    n0, n2 = shape[0], shape[2]
-    if slabs == 1:
+    if slabs == 0:
         _smooth_serial(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved)
-        return
-    lead = 0 if zero_start else 1
-    wrapped = periodic[0]
-    for slab in prange(slabs):
-        mask, row = _scratch(n2, omega)
-        low, high = np.int64(slab * n0 // slabs), np.int64((slab + 1) * n0 // slabs)
-        cut_low = low > 0 or wrapped
-        cut_high = high < n0 or wrapped
-        for front in range(low, high + stages + lead):
-            if not zero_start and front < high:
-                _add_plane(x, coarse, dinv, shape, factors, moved, front)
-            for stage in range(stages):
-                i = front - stage - lead
-                start = low + (stage + lead if cut_low else 0)
-                stop = high - (stage + lead if cut_high else 0)
-                if start <= i < stop:
-                    _stage(x, b, dinv, level, shape, periodic, i, stage, first, zero_start, mask, row)
-    for edge in prange(slabs):
-        if edge > 0 or wrapped:
-            mask, row = _scratch(n2, omega)
-            middle = np.int64(edge * n0 // slabs)
-            for stage in range(stages):
-                reach = stage + lead
-                for i in range(middle - reach, middle + reach):
-                    _stage(x, b, dinv, level, shape, periodic, i % n0, stage, first, zero_start, mask, row)
+    elif slabs == 1:
+        _smooth_slab(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved, 0, 1)
+        if periodic[0]:
+            _smooth_edge(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, 0, 1)
+    else:
+        for slab in prange(slabs):
+            one = np.int64(slab)
+            _smooth_slab(
+                x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved, one, slabs
+            )
+        for edge in prange(slabs):
+            if edge > 0 or periodic[0]:
+                one = np.int64(edge)
+                _smooth_edge(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, one, slabs)
 
 
 @njit(**OPTIONS)

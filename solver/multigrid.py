@@ -2,12 +2,10 @@
 
 import numba
 import numpy as np
-from scipy.linalg.lapack import dpotrf, dpotri
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from deconjugate.solver import _aggregate_numba as aggregates
 from deconjugate.solver import _multigrid_numba as kernels
+from deconjugate.solver.coarsest import Coarsest
 
 # A coarsest grid of at most this many cells is solved by its inverse: it should have more cells than there are
 # regions that gaps or jumps set apart.
@@ -63,7 +61,7 @@ class Multigrid:
             factors = tuple(2 if s >= _STRONG * max(strength) > 0 else 1 for s in strength)
             self.levels.append(self._coarsen(level, factors, len(self.levels) - 1))
             spacing = [h * c for h, c in zip(spacing, factors)]
-        self._coarsest = _inverse(self.levels[-1], self.periodic)
+        self._coarsest = Coarsest(self.levels[-1], self.periodic)
 
     def _finest(self):
         op = self.operator
@@ -107,7 +105,7 @@ class Multigrid:
     def _visit(self, depth, b, x):
         level = self.levels[depth]
         if depth == len(self.levels) - 1:
-            x[:] = self._coarsest @ b
+            self._coarsest.solve(b, x)
             return
         coarse = self.levels[depth + 1]
         if coarse.x is None:
@@ -128,10 +126,11 @@ class Multigrid:
         )  # fmt: skip
 
     def _slabs(self, level, stages):
-        n0 = level.shape[0]
-        if any(p and n % 2 and n > 1 for p, n in zip(self.periodic, level.shape)):
-            return 1
-        return max(1, min(max(2, self._threads), n0 // (2 * stages + 4))) if level.size > _SERIAL else 1
+        n0, longest = level.shape[0], 2 * stages + 4
+        odd = any(p and n % 2 and n > 1 for p, n in zip(self.periodic, level.shape))
+        if odd or (self.periodic[0] and n0 < longest):
+            return 0
+        return max(1, min(max(2, self._threads), n0 // longest)) if level.size > _SERIAL else 1
 
     def _chunks(self, level):
         return max(1, min(level.shape[0] // level.factors[0], 4 * self._threads)) if level.size > _SERIAL else 1
@@ -186,42 +185,3 @@ def _allocate(shape):
 def _face_sizes(shape):
     n0, n1, n2 = shape
     return (n0 + 1) * n1 * n2, n0 * (n1 + 1) * n2, n0 * n1 * (n2 + 1)
-
-
-def _inverse(level, periodic):
-    """Of the coarsest matrix, made definite."""
-    index = np.arange(level.size).reshape(level.shape)
-    matrix = np.zeros((level.size, level.size))
-    if level.uniform:
-        unknown = (level.dinv > 0).reshape(level.shape)
-        faces = []
-        for axis in range(3):
-            both = unknown & np.roll(unknown, 1, axis)
-            if not periodic[axis] or level.shape[axis] == 1:
-                np.moveaxis(both, axis, 0)[0] = False
-            faces.append(np.where(both, level.arrays[3][axis], 0.0))
-        given = level.given.astype(np.float64) if level.given.size else np.zeros(level.size)
-    else:
-        faces = [np.take(face, range(n), axis) for axis, (face, n) in enumerate(zip(level.faces, level.shape))]
-        given = level.given.astype(np.float64)
-    for axis, face in enumerate(faces):
-        if level.shape[axis] == 1:
-            continue
-        below = np.roll(index, 1, axis).ravel()
-        np.add.at(matrix, (index.ravel(), below), -face.ravel().astype(np.float64))
-        np.add.at(matrix, (below, index.ravel()), -face.ravel().astype(np.float64))
-    matrix[np.diag_indices(level.size)] = given - matrix.sum(1)
-    # A component without given values gets one: the sum of its residual is zero, so its level is all that it sets.
-    n, component = connected_components(csr_array(matrix))
-    total = np.bincount(component, given, n)
-    lowest = np.full(n, level.size)
-    np.minimum.at(lowest, component, np.arange(level.size))
-    anchors = lowest[total <= 0]
-    diagonal = matrix[anchors, anchors]
-    matrix[anchors, anchors] += np.where(diagonal > 0, diagonal, 1.0)
-    factor, _ = dpotrf(matrix, lower=1)
-    inverse, _ = dpotri(factor, lower=1)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    # Exactly nothing, not rounding, where there is no unknown.
-    linked = level.dinv > 0
-    return np.where(linked[:, None] & linked, inverse, 0.0).astype(np.float32)
