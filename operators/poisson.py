@@ -139,15 +139,20 @@ class PoissonOperator(LinearOperator):
         if self._has_given_cells:
             u = np.where(self.unknowns, u, u.dtype.type(0))  # open faces lead there; what they hold belongs to rhs()
         out = np.empty_like(u)
+        for source, target in zip(u, out):
+            self.apply_to(source, target)
+        return out
+
+    def apply_to(self, u, out):
+        """out = A u, nothing allocated; C-contiguous arrays of one dtype and grid_shape, u zero outside the unknowns."""
         weights = self._weights.astype(u.dtype)
         chunks = kernels.chunk_count(self._shape3)
-        faces = self._faces if self._faces is None or u.dtype == np.float64 else self._single_faces
-        for source, target in zip(u, out):
-            source, target = source.reshape(self._shape3), target.reshape(self._shape3)
-            if faces is None:
-                kernels.apply_uniform(source, self._code, weights, self._periodic, target, chunks)
-            else:
-                kernels.apply_faces(source, self._code, *faces, self._periodic, target, chunks)
+        source, target = u.reshape(self._shape3), out.reshape(self._shape3)
+        if self._faces is None:
+            kernels.apply_uniform(source, self._code, weights, self._periodic, target, chunks)
+        else:
+            faces = self._faces if u.dtype == np.float64 else self._single_faces
+            kernels.apply_faces(source, self._code, *faces, self._periodic, target, chunks)
         return out
 
     _backward = _forward

@@ -249,3 +249,22 @@ def narrow(r, scale, out, chunks):
     else:
         for chunk in prange(chunks):
             _narrow(r, scale, out, np.int64(chunk) * r.size // chunks, (np.int64(chunk) + 1) * r.size // chunks)
+
+
+@njit(**OPTIONS)
+def _squares(x, start, stop):
+    total = 0.0
+    for k in range(np.uint64(start), np.uint64(stop)):
+        total += x[k] * x[k]
+    return total
+
+
+@njit(parallel=True, **OPTIONS)
+def squared_norm(x, chunks):
+    """<x, x> of a flat array in double precision."""
+    if chunks == 1:
+        return _squares(x, 0, x.size)
+    partial = np.zeros(chunks)
+    for chunk in prange(chunks):
+        partial[chunk] = _squares(x, np.int64(chunk) * x.size // chunks, (np.int64(chunk) + 1) * x.size // chunks)
+    return partial.sum()

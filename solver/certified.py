@@ -42,7 +42,7 @@ class CertifiedConjugateGradient:
     def __init__(self, operator, preconditioner, finest, null_space):
         self.operator, self.preconditioner = operator, preconditioner
         self.finest, self.null_space = finest, null_space
-        self._work = None
+        self._work = self._residual = None
 
     def solve(self, b, x, target, maxiter, callback=None):
         """Improve x in place until ||b - A x|| <= target; b, x float64 arrays of the grid.
@@ -58,7 +58,9 @@ class CertifiedConjugateGradient:
         slabs = max(1, min(threads, shape[0] // 4)) if size > _SERIAL else 1
         chunks = max(1, min(4 * threads, size // n)) if size > _SERIAL else 1
         if self._work is None:
+            # Kept from solve to solve: the first touch of new memory costs as much as a cycle.
             self._work = [np.empty(size, np.float32) for _ in range(5)]
+            self._residual = np.empty(x.shape)
         p, q, r, z, d = self._work
         p[:] = 0
         q[:] = 0
@@ -126,6 +128,6 @@ class CertifiedConjugateGradient:
         return (SolveStatus.STAGNATED if failures >= 2 else SolveStatus.MAXITER), norms
 
     def _true_residual(self, b, x, chunks):
-        residual = self.operator.apply(x)
+        residual = self.operator.apply_to(x, self._residual)
         square = kernels.squared_difference(b.reshape(-1), residual.reshape(-1), chunks)
         return residual, float(np.sqrt(square))

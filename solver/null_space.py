@@ -25,16 +25,16 @@ class NullSpace:
         return np.where(self.null, np.bincount(self.components, x.ravel(), self.null.size) / self.count, 0.0)
 
     def project(self, b):
-        """(b without its part in the null space, the norm of that part)."""
+        """Take from b, in place, its part in the null space; returns the norm of that part."""
         if not self.labels:
-            return b, 0.0
+            return 0.0
         means = self._means(b)
         if hasattr(self, "unknowns"):
-            return b - means * self.unknowns, abs(means) * float(np.sqrt(self.count))
-        return b - means[self.components].reshape(b.shape), float(np.sqrt((means**2 * self.count).sum()))
+            np.subtract(b, means, out=b, where=self.unknowns)
+            return abs(means) * float(np.sqrt(self.count))
+        b -= means[self.components].reshape(b.shape)
+        return float(np.sqrt((means**2 * self.count).sum()))
 
     def center(self, x):
-        """Subtract each component's mean from x, in place."""
-        if self.labels:
-            means = self._means(x)
-            x -= means * self.unknowns if hasattr(self, "unknowns") else means[self.components].reshape(x.shape)
+        """The same for a solution: each component's mean becomes zero."""
+        self.project(x)

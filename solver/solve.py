@@ -12,7 +12,7 @@ from deconjugate.solver.multigrid import Multigrid
 from deconjugate.solver.null_space import NullSpace
 from deconjugate.solver.result import SolveResult, SolveStatus
 from deconjugate.solver.unstructured import UnstructuredSolver
-from deconjugate.solver.vectors import VectorForm
+from deconjugate.solver.vectors import VectorForm, norm
 
 METHODS = ("auto", "multigrid", "dct", "cg")
 _EPSILON = np.finfo(np.float64).eps
@@ -201,13 +201,13 @@ class PoissonSolver:
 
     def _solve_general(self, b, x0, rtol, atol, maxiter, callback):
         x, status, norms = self._general.solve(b, x0, rtol, atol, maxiter, callback)
-        return _answer(x, status, norms, self._general.norm, float(np.linalg.norm(b)), 0.0, self.method)
+        return _answer(x, status, norms, self._general.norm, norm(b), 0.0, self.method)
 
     def _solve_grid(self, b, x0, rtol, atol, maxiter, callback):
         operator = self.operator
-        norm_b = float(np.linalg.norm(b))
+        norm_b = norm(b)
         target = max(rtol * norm_b, atol)
-        b, removed = self._null.project(b)
+        removed = self._null.project(b)
         # What cannot be solved is part of the residual too; a tenth of the tolerance is always left to the iteration.
         inner = np.sqrt(max(target**2 - removed**2, (0.1 * target) ** 2))
         x = np.zeros_like(b) if x0 is None else x0 * operator.unknowns
@@ -226,7 +226,9 @@ class PoissonSolver:
             method = _FALLBACK[method]
         if self._null.labels:
             self._null.center(x)
-            norms[-1] = float(np.hypot(np.linalg.norm(b - operator.apply(x)), removed))
+            residual = operator.apply_to(x, self._part("residual", lambda: np.empty(operator.grid_shape)))
+            np.subtract(b, residual, out=residual)
+            norms[-1] = float(np.hypot(norm(residual), removed))
         if removed > max(target, _ROUNDING * _EPSILON * norm_b):
             status = SolveStatus.INCOMPATIBLE
         elif norms[-1] <= target:
@@ -246,7 +248,7 @@ class PoissonSolver:
         return self._part("norm", lambda: 4.0 * sum(float(face.max()) for face in operator._faces))
 
     def _at_rounding(self, x, residual, norm_b):
-        return residual <= _ROUNDING * _EPSILON * (self._norm * float(np.linalg.norm(x)) + norm_b)
+        return residual <= _ROUNDING * _EPSILON * (self._norm * norm(x) + norm_b)
 
     def _run(self, method, b, x, target, maxiter, callback, done):
         """Improve x in place; (status, residual norms)."""
@@ -271,11 +273,11 @@ class PoissonSolver:
     def _exact(self, b, x, target, maxiter, callback):
         """The box solver and as many corrections by itself as rounding asks for."""
         residual = b - self.operator.apply(x) if x.any() else b.copy()
-        norms = [float(np.linalg.norm(residual))]
+        norms = [norm(residual)]
         while norms[-1] > target and len(norms) <= maxiter:
             x += self._box().solve(residual, overwrite=True)
             residual = b - self.operator.apply(x)
-            norms.append(float(np.linalg.norm(residual)))
+            norms.append(norm(residual))
             if callback is not None:
                 callback(x)
             if not np.isfinite(norms[-1]):
@@ -323,7 +325,7 @@ def _answer(x, status, norms, norm_A, norm_b, removed, method):
         iterations=len(norms) - 1,
         residual_norms=norms,
         relative_residual=norms[-1] / norm_b if norm_b else norms[-1],
-        backward_error=_ratio(norms[-1], norm_A * float(np.linalg.norm(x)) + norm_b),
+        backward_error=_ratio(norms[-1], norm_A * norm(x) + norm_b),
         removed_norm=removed,
         setup_seconds=0.0,
         solve_seconds=0.0,

@@ -1,6 +1,19 @@
-"""The forms a vector may come in."""
+"""The forms a vector may come in, and its norm."""
 
+import numba
 import numpy as np
+
+from deconjugate.solver._conjugate_numba import squared_norm
+
+
+def norm(x):
+    """||x||_2 of a float64 array of any shape.
+
+    Not numpy's: that wakes the threads of BLAS, which then spin for many milliseconds on the cores that the next
+    kernel needs.
+    """
+    flat = np.ascontiguousarray(x).reshape(-1)
+    return float(np.sqrt(squared_norm(flat, 4 * numba.get_num_threads() if flat.size > 65536 else 1)))
 
 
 class VectorForm:
