@@ -39,7 +39,7 @@ lint: $(VENV)/.package  ## ruff, and the direction of imports
 # pyamgcl has no wheel: it needs pybind11 present, no build isolation, and the headers of Boost (libboost-dev).
 $(VENV)/.bench: $(VENV)/.dependencies
 	$(PIP) --constraint constraints.txt pyamg scikit-image sep pybind11 setuptools wheel
-	-$(PIP) --constraint constraints.txt ilupp
+	-$(PIP) --constraint constraints.txt --no-build-isolation ilupp
 	-$(PIP) --constraint constraints.txt --no-build-isolation pyamgcl
 	touch $@
 

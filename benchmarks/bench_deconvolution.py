@@ -2,7 +2,7 @@
 
     python benchmarks/bench_deconvolution.py quality [--upsample 2 4] [--psf moffat psfex] [--step 6]
     python benchmarks/bench_deconvolution.py flux [--step 2] [--seeds 2]
-    python benchmarks/bench_deconvolution.py noise | edge | speed
+    python benchmarks/bench_deconvolution.py noise | edge | speed | all [--quick]
 
 Truth is the sky convolved with the target resolution; peak SNR is the brightest noiseless native pixel over sigma.
 ``--step n`` takes every n-th galaxy. The data are looked for in DECONJUGATE_DATA, else beside the checkout.
@@ -27,6 +27,8 @@ from deconjugate.astro.metrics import flux_error, nmse, scatter
 
 DATA = Path(os.environ.get("DECONJUGATE_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
 PEAK_SNR = (10, 20, 50, 200)
+
+SECTIONS = ("quality", "flux", "noise", "edge", "speed")
 
 
 def galaxies(step):
@@ -200,7 +202,8 @@ def speed(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("section", choices=("quality", "flux", "noise", "edge", "speed"))
+    parser.add_argument("section", nargs="?", choices=("all", *SECTIONS), default="all")
+    parser.add_argument("--quick", action="store_true", help="few galaxies and frames, upsample 2, a minute or two")
     parser.add_argument("--upsample", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--psf", nargs="+", choices=("moffat", "psfex"), default=["moffat", "psfex"])
     parser.add_argument("--step", type=int, default=6)
@@ -209,9 +212,15 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.quick:
+        args.upsample, args.psf, args.step, args.frames, args.repeats = [2], ["moffat"], 34, 2, 1
     if not args.child:
         print(describe(), flush=True)
-    globals()[args.section](args)
+    for section in SECTIONS if args.section == "all" else [args.section]:
+        if section in ("quality", "flux") and not (DATA / "galaxies").is_dir():
+            print(f"{section}: - (no galaxies at {DATA}; set DECONJUGATE_DATA)")
+            continue
+        globals()[section](args)
 
 
 if __name__ == "__main__":

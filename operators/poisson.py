@@ -144,7 +144,7 @@ class PoissonOperator(LinearOperator):
         return out
 
     def apply_to(self, u, out):
-        """out = A u, nothing allocated; C-contiguous arrays of one dtype and grid_shape, u zero outside the unknowns."""
+        """out = A u, nothing allocated; C-contiguous grid arrays of one dtype, u zero outside the unknowns."""
         weights = self._weights.astype(u.dtype)
         chunks = kernels.chunk_count(self._shape3)
         source, target = u.reshape(self._shape3), out.reshape(self._shape3)
