@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from deconjugate.operators import _poisson_numba as kernels
+from deconjugate.operators._components_numba import paint, runs_of_components
 from deconjugate.operators.base import LinearOperator
 
 _SIDES = {"neumann": kernels.NEUMANN, "dirichlet": kernels.DIRICHLET, "periodic": kernels.PERIODIC}
@@ -108,13 +109,13 @@ class PoissonOperator(LinearOperator):
 
     @cached_property
     def _runs(self):
-        return kernels.runs_of_components(self._code, self._periodic)
+        return runs_of_components(self._code, self._periodic)
 
     @cached_property
     def components(self):
         first, start, stop, label, _ = self._runs
         out = np.zeros(self._shape3, np.int32)
-        kernels.paint(first, start, stop, label, out.reshape(-1, self._shape3[2]))
+        paint(first, start, stop, label, out.reshape(-1, self._shape3[2]))
         return out.reshape(self.grid_shape)
 
     @property
