@@ -4,6 +4,7 @@ import numba
 import numpy as np
 
 from deconjugate.solver import _aggregate_numba as aggregates
+from deconjugate.solver import _coarsen_numba as coarsen
 from deconjugate.solver import _multigrid_numba as kernels
 from deconjugate.solver.coarsest import Coarsest
 
@@ -71,11 +72,11 @@ class Multigrid:
         if op._faces is None:
             weights = op._weights.astype(np.float32)
             given = np.empty(code.size if any(op._runs[-1]) else 0, np.float32)
-            kernels.uniform_diagonal(code, weights, shape, self.periodic, dinv, given)
+            coarsen.uniform_diagonal(code, weights, shape, self.periodic, dinv, given)
             return _Level(shape, dinv, (_NONE, _NONE, _NONE, weights, True), given)
         faces, given = _allocate(shape)
-        kernels.split_faces(op._code, *op._faces, self.periodic, *faces, given)
-        kernels.close_level(*faces, self.periodic, given, dinv.reshape(shape))
+        coarsen.split_faces(op._code, *op._faces, self.periodic, *faces, given)
+        coarsen.close_level(*faces, self.periodic, given, dinv.reshape(shape))
         return _Level(shape, dinv, (*(f.reshape(-1) for f in faces), np.ones(3, np.float32), False), given.reshape(-1))
 
     def _coarsen(self, level, factors, depth):
@@ -85,15 +86,15 @@ class Multigrid:
         factor_given = np.float32((2**depth + 1) / (2 ** (depth + 1) + 1))
         if level.uniform:
             code, weights = self.operator._code.reshape(-1), level.arrays[3]
-            kernels.coarsen_code(
+            coarsen.coarsen_code(
                 code, weights, level.shape, self.periodic, factors, level.given, *faces, given, factor_given
             )
         else:
             fine = *level.faces, level.given.reshape(level.shape), target
-            kernels.coarsen_faces(*fine, factors, *faces, given, factor_given)
+            coarsen.coarsen_faces(*fine, factors, *faces, given, factor_given)
             aggregates.add_moved(level.moved[0], *fine, factors, self.periodic, *faces, given, factor_given)
         dinv = np.empty(shape, np.float32)
-        kernels.close_level(*faces, self.periodic, given, dinv)
+        coarsen.close_level(*faces, self.periodic, given, dinv)
         flat = (*(f.reshape(-1) for f in faces), np.ones(3, np.float32), False)
         return _Level(shape, dinv.reshape(-1), flat, given.reshape(-1))
 

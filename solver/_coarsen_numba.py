@@ -1,0 +1,170 @@
+"""Kernels that set up the levels of a multigrid hierarchy; what a level is, see _multigrid_numba.py."""
+
+import numpy as np
+from numba import njit, prange
+
+from deconjugate.solver._multigrid_numba import OPTIONS
+
+
+@njit(inline="always")
+def _given_faces(code, c, i, j, k, shape, periodic, w):
+    """Transmissibility towards given values of a cell whose byte says that there are some."""
+    n0, n1, n2 = shape
+    total = 0.0
+    for face in range(6):
+        if c & (1 << face):
+            step = 2 * (face % 2) - 1
+            ii = i + step if face < 2 else i
+            jj = j + step if face == 2 or face == 3 else j
+            kk = k + step if face > 3 else k
+            outside = ii < 0 or ii >= n0 or jj < 0 or jj >= n1 or kk < 0 or kk >= n2
+            if (outside and not periodic[face // 2]) or code[((ii % n0) * n1 + jj % n1) * n2 + kk % n2] == 0:
+                total += w[face // 2]
+    return total
+
+
+@njit(parallel=True, **OPTIONS)
+def uniform_diagonal(code, w, shape, periodic, dinv, given):
+    """dinv, and in given (when not empty) the transmissibility towards given values, from the bytes of the cells."""
+    n0, n1, n2 = shape
+    table = np.zeros(256, np.float32)
+    for c in range(64, 256):
+        d = w[0] * (c & 1) + w[0] * ((c >> 1) & 1)
+        d += w[1] * ((c >> 2) & 1) + w[1] * ((c >> 3) & 1)
+        d += w[2] * ((c >> 4) & 1) + w[2] * ((c >> 5) & 1)
+        table[c] = 1 / d if d > 0 else 0
+    for row in prange(n0 * n1):
+        i, j = np.int64(row) // n1, np.int64(row) % n1
+        o = np.int64(row) * n2
+        for k in range(n2):
+            dinv[o + k] = table[code[o + k]]
+        if given.size:
+            for k in range(n2):
+                c = code[o + k]
+                given[o + k] = _given_faces(code, c, i, j, k, shape, periodic, w) if c & 128 else np.float32(0)
+
+
+@njit(parallel=True, **OPTIONS)
+def split_faces(code, t0, t1, t2, periodic, s0, s1, s2, given):
+    """Single-precision faces between unknowns, the low ones of every cell, and in given the sum of the others."""
+    n0, n1, n2 = code.shape
+    zero = np.float32(0)
+    for row in prange(n0 * n1):
+        i, j = np.int64(row) // n1, np.int64(row) % n1
+        for k in range(n2):
+            s0[i, j, k] = zero
+            s1[i, j, k] = zero
+            s2[i, j, k] = zero
+            given[i, j, k] = zero
+            if code[i, j, k] == 0:
+                continue
+            g = 0.0
+            if code[i - 1, j, k] != 0 and (i > 0 or periodic[0]):
+                s0[i, j, k] = t0[i, j, k]
+            else:
+                g += t0[i, j, k]
+            if code[i, j - 1, k] != 0 and (j > 0 or periodic[1]):
+                s1[i, j, k] = t1[i, j, k]
+            else:
+                g += t1[i, j, k]
+            if code[i, j, k - 1] != 0 and (k > 0 or periodic[2]):
+                s2[i, j, k] = t2[i, j, k]
+            else:
+                g += t2[i, j, k]
+            if not (code[(i + 1) % n0, j, k] != 0 and (i < n0 - 1 or periodic[0])):
+                g += t0[i + 1, j, k]
+            if not (code[i, (j + 1) % n1, k] != 0 and (j < n1 - 1 or periodic[1])):
+                g += t1[i, j + 1, k]
+            if not (code[i, j, (k + 1) % n2] != 0 and (k < n2 - 1 or periodic[2])):
+                g += t2[i, j, k + 1]
+            given[i, j, k] = g
+
+
+@njit(parallel=True, **OPTIONS)
+def coarsen_code(code, w, shape, periodic, factors, given, t0, t1, t2, extra, factor_given):
+    """Faces and given part of the next level, from the bytes of a uniform one."""
+    n0, n1, n2 = shape
+    c0, c1, c2 = factors
+    m0, m1, m2 = extra.shape
+    w0, w1, w2 = np.float32(w[0] / c0), np.float32(w[1] / c1), np.float32(w[2] / c2)
+    for block in prange(m0 * m1):
+        bi, bj = np.int64(block) // m1, np.int64(block) % m1
+        for bk in range(m2):
+            f0, f1, f2, g = 0, 0, 0, np.float32(0)
+            for i in range(bi * c0, min((bi + 1) * c0, n0)):
+                for j in range(bj * c1, min((bj + 1) * c1, n1)):
+                    for k in range(bk * c2, min((bk + 1) * c2, n2)):
+                        o = (i * n1 + j) * n2 + k
+                        c = code[o]
+                        if c == 0:
+                            continue
+                        if c & 128:
+                            g += given[o]
+                        if i == bi * c0 and c & 1:
+                            if i > 0:
+                                f0 += code[o - n1 * n2] != 0
+                            elif periodic[0]:
+                                f0 += code[o + (n0 - 1) * n1 * n2] != 0
+                        if j == bj * c1 and c & 4:
+                            if j > 0:
+                                f1 += code[o - n2] != 0
+                            elif periodic[1]:
+                                f1 += code[o + (n1 - 1) * n2] != 0
+                        if k == bk * c2 and c & 16:
+                            if k > 0:
+                                f2 += code[o - 1] != 0
+                            elif periodic[2]:
+                                f2 += code[o + n2 - 1] != 0
+            t0[bi, bj, bk] = w0 * f0
+            t1[bi, bj, bk] = w1 * f1
+            t2[bi, bj, bk] = w2 * f2
+            extra[bi, bj, bk] = factor_given * g
+
+
+@njit(parallel=True, **OPTIONS)
+def coarsen_faces(s0, s1, s2, given, target, factors, t0, t1, t2, extra, factor_given):
+    """Faces and given part of the next level, without those of moved cells (target >= 0, where not empty)."""
+    n0, n1, n2 = given.shape
+    c0, c1, c2 = factors
+    m0, m1, m2 = extra.shape
+    w0, w1, w2 = np.float32(1 / c0), np.float32(1 / c1), np.float32(1 / c2)
+    for block in prange(m0 * m1):
+        bi, bj = np.int64(block) // m1, np.int64(block) % m1
+        for bk in range(m2):
+            f0, f1, f2, g = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+            for i in range(bi * c0, min((bi + 1) * c0, n0)):
+                for j in range(bj * c1, min((bj + 1) * c1, n1)):
+                    for k in range(bk * c2, min((bk + 1) * c2, n2)):
+                        if target.size and target[i, j, k] >= 0:
+                            continue
+                        g += given[i, j, k]
+                        if i == bi * c0 and not (target.size and target[i - 1, j, k] >= 0):
+                            f0 += s0[i, j, k]
+                        if j == bj * c1 and not (target.size and target[i, j - 1, k] >= 0):
+                            f1 += s1[i, j, k]
+                        if k == bk * c2 and not (target.size and target[i, j, k - 1] >= 0):
+                            f2 += s2[i, j, k]
+            t0[bi, bj, bk] = w0 * f0
+            t1[bi, bj, bk] = w1 * f1
+            t2[bi, bj, bk] = w2 * f2
+            extra[bi, bj, bk] = factor_given * g
+
+
+@njit(parallel=True, **OPTIONS)
+def close_level(t0, t1, t2, periodic, given, dinv):
+    """The high outer faces (the low ones again where periodic), and the inverse diagonal."""
+    n0, n1, n2 = given.shape
+    zero = np.float32(0)
+    for row in prange(n0 * n1):
+        i, j = np.int64(row) // n1, np.int64(row) % n1
+        for k in range(n2):
+            if i == n0 - 1:
+                t0[n0, j, k] = t0[0, j, k] if periodic[0] else zero
+            if j == n1 - 1:
+                t1[i, n1, k] = t1[i, 0, k] if periodic[1] else zero
+        t2[i, j, n2] = t2[i, j, 0] if periodic[2] else zero
+        for k in range(n2):
+            high0 = t0[i + 1, j, k] if i < n0 - 1 else (t0[0, j, k] if periodic[0] else zero)
+            high1 = t1[i, j + 1, k] if j < n1 - 1 else (t1[i, 0, k] if periodic[1] else zero)
+            d = t0[i, j, k] + high0 + t1[i, j, k] + high1 + t2[i, j, k] + t2[i, j, k + 1] + given[i, j, k]
+            dinv[i, j, k] = 1 / d if d > 0 else zero
