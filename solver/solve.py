@@ -12,7 +12,7 @@ from deconjugate.solver.multigrid import Multigrid
 from deconjugate.solver.null_space import NullSpace
 from deconjugate.solver.result import SolveResult, SolveStatus
 from deconjugate.solver.unstructured import UnstructuredSolver
-from deconjugate.solver.vectors import VectorForm, norm
+from deconjugate.solver.vectors import VectorForm, is_tensor, norm
 
 METHODS = ("auto", "multigrid", "dct", "cg")
 _EPSILON = np.finfo(np.float64).eps
@@ -23,7 +23,9 @@ _DOUBLE = "multigrid in double precision"
 _FALLBACK = {"dct": "multigrid", "multigrid": _DOUBLE}
 
 
-def solve(A, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, method="auto", callback=None, device="auto"):
+def solve(
+    A, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, method="auto", callback=None, device="auto", coefficient=None
+):
     """Solve A x = b and say how well.
 
     .. math:: ||b - A x||_2 \\le \\max(rtol ||b||_2, atol)
@@ -36,7 +38,8 @@ def solve(A, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, method="auto", ca
     b : array
         For a PoissonOperator: the grid's shape, or flat (every cell, or the unknowns only), with any leading batch
         axes. x comes back in the same form, in float64 whatever b was: a rounded x would not have the residual that
-        was certified. What b holds outside the unknowns is no part of the system.
+        was certified. What b holds outside the unknowns is no part of the system. A torch tensor gives a tensor on
+        its own device, differentiable: see :mod:`deconjugate.solver.differentiable`.
     x0 : array of b's form, optional
         Start.
     rtol, atol : float, >= 0
@@ -49,6 +52,8 @@ def solve(A, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, method="auto", ca
     callback : callable, optional
         Called as callback(x) after each iteration, x a grid array; slows the loop.
     device : "auto" or "cpu"
+    coefficient : as for PoissonOperator, optional
+        Takes the place of A's; torch tensors, with a tensor b, get gradients.
 
     Returns
     -------
@@ -68,9 +73,14 @@ def solve(A, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, method="auto", ca
     >>> result.converged, result.relative_residual < 1e-6
     (True, True)
     """
-    return PoissonSolver(A, method=method, device=device).solve(
-        b, x0=x0, rtol=rtol, atol=atol, maxiter=maxiter, callback=callback
-    )
+    options = {"x0": x0, "rtol": rtol, "atol": atol, "maxiter": maxiter, "callback": callback}
+    if coefficient is not None and is_tensor(b):
+        from deconjugate.solver.differentiable import solve_with_coefficient
+
+        return solve_with_coefficient(A, b, coefficient, options, method=method, device=device)
+    if coefficient is not None:
+        A = with_coefficient(A, coefficient)
+    return PoissonSolver(A, method=method, device=device).solve(b, **options)
 
 
 class PoissonSolver:
@@ -146,6 +156,11 @@ class PoissonSolver:
 
     def solve(self, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, callback=None):
         """Solve A x = b; arguments and result as for :func:`solve`."""
+        if is_tensor(b):
+            from deconjugate.solver.differentiable import solve_tensor
+
+            options = {"x0": x0, "rtol": rtol, "atol": atol, "maxiter": maxiter, "callback": callback}
+            return solve_tensor(self, b, options)
         for name, value in (("rtol", rtol), ("atol", atol)):
             if not (np.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}; it must be finite and not negative")
@@ -310,6 +325,15 @@ class _BoxOnDomain:
     def apply(self, r, out):
         np.multiply(self.box.solve(r.reshape(self.shape)), self.unknowns, out=out.reshape(self.shape))
         return out
+
+
+def with_coefficient(A, coefficient):
+    """The PoissonOperator A with another coefficient, given in arrays."""
+    if not isinstance(A, PoissonOperator):
+        raise TypeError(f"coefficient belongs to a PoissonOperator, and A is a {type(A).__name__}; leave it out")
+    if any(map(is_tensor, coefficient if isinstance(coefficient, tuple | list) else [coefficient])):
+        raise TypeError("coefficient is a torch tensor and b is not; give both as tensors, or coefficient.numpy()")
+    return PoissonOperator(A.cells, spacing=A.spacing, boundary=A.boundary, coefficient=coefficient)
 
 
 def _is_plain_box(operator):

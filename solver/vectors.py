@@ -1,5 +1,7 @@
 """The forms a vector may come in, and its norm."""
 
+import sys
+
 import numba
 import numpy as np
 
@@ -14,6 +16,12 @@ def norm(x):
     """
     flat = np.ascontiguousarray(x).reshape(-1)
     return float(np.sqrt(squared_norm(flat, 4 * numba.get_num_threads() if flat.size > 65536 else 1)))
+
+
+def is_tensor(x):
+    """Whether x is a torch tensor, found out without importing torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
 
 
 class VectorForm:

@@ -1,0 +1,211 @@
+"""Poisson systems of torch tensors: x on b's device, with gradients in b and in the coefficient.
+
+    x = solve(A, b).x                         # b a tensor: x is one, on the same device, in float64
+    x = solve(A, b, coefficient=beta).x       # the operator's cells, spacing and boundary with the tensor beta
+
+The gradient is that of the exact solution, by the implicit function theorem, and costs one more solve::
+
+    A(beta) x = b,  g = dL/dx:    A lambda = g,   dL/db = lambda,
+                                  dL/dbeta_f = -(lambda_i - lambda_j) (x_i - x_j) / h^2  for the face f = (i, j)
+
+Nothing of the iteration is recorded. Where A has a null space x = A^+ b, the solution of zero mean, and the same
+equations hold with g less its mean on each closed component. beta is a number, a cell array, whose harmonic means are
+the faces', or one face array per axis. Faces closed by walls, by the boundary or by a zero have no gradient. Behind a
+given value x_j and lambda_j are zero; where ``A.rhs`` put such values into b, beta is a factor of them, and what that
+adds to the gradient is the caller's, who made b.
+
+The backward solve has the tolerance ``rtol`` of the forward one (1e-6 if that is zero) and can be differentiated again;
+one that ends above its tolerance is a RuntimeWarning. Import of this module imports torch: the front door does so only
+when it is given a tensor.
+
+Source: the adjoint state method; O. Pironneau, J. Fluid Mech. 64, 97 (1974).
+
+Example
+-------
+>>> import torch
+>>> from deconjugate.solver import PoissonOperator, solve
+>>> A = PoissonOperator([[True] * 6] * 5, boundary="dirichlet")
+>>> beta = torch.full((5, 6), 2.0, requires_grad=True)
+>>> x = solve(A, torch.ones(5, 6), coefficient=beta, rtol=1e-10).x
+>>> x.sum().backward()
+>>> bool((beta.grad < 0).all())  # the better it conducts, the lower the temperature
+True
+"""
+
+import copy
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from deconjugate.solver.result import SolveStatus
+from deconjugate.solver.solve import PoissonSolver, with_coefficient
+from deconjugate.solver.vectors import VectorForm, is_tensor
+
+
+def solve_with_coefficient(A, b, coefficient, options, **how):
+    """``solve(A, b, coefficient=...)`` for a tensor b; the coefficient in tensors, arrays or numbers.
+
+    Parameters
+    ----------
+    A : PoissonOperator
+        Its own coefficient is not used.
+    b : tensor
+    coefficient : number, cell array, or one face array per axis
+    options : dict
+        Keywords of :meth:`PoissonSolver.solve`.
+    how : method, device
+
+    Raises
+    ------
+    TypeError, ValueError
+        A has no grid; a tensor is complex, sparse, without values, or not on b's device.
+    """
+    several = isinstance(coefficient, tuple | list)
+    parts = list(coefficient) if several else [coefficient]
+    for part in parts:
+        if is_tensor(part) and part.device != b.device:
+            raise ValueError(f"coefficient is on device {part.device} and b on {b.device}; move one of them")
+    values = [_to_numpy(part, "coefficient") if is_tensor(part) else part for part in parts]
+    operator = with_coefficient(A, values if several else values[0])
+    if several:
+        faces = [torch.as_tensor(part, dtype=torch.float64, device=b.device) for part in parts]
+    else:
+        beta = torch.as_tensor(parts[0], dtype=torch.float64, device=b.device).expand(operator.grid_shape)
+        faces = [_face_means(beta, axis, operator.boundary[axis][0] == "periodic") for axis in range(beta.ndim)]
+    return solve_tensor(PoissonSolver(operator, **how), b, options, faces)
+
+
+def solve_tensor(solver, b, options, faces=()):
+    """``solver.solve(b)`` for a tensor b; ``faces``, if given, are the solver's coefficient, which get gradients."""
+    system = _System(solver, options, b)
+    x = system.write(_Solve.apply(system, system.read(b), *faces))
+    return replace(system.result, x=x)
+
+
+class _System:
+    """One call of a solver, as it was then: what the forward and the backward pass share."""
+
+    def __init__(self, solver, options, b):
+        # update() gives the solver new parts: a shallow copy keeps the present ones for the backward pass.
+        self.solver, self.options = copy.copy(solver), dict(options)
+        if is_tensor(options["x0"]):
+            self.options["x0"] = _to_numpy(options["x0"], "x0")
+        self.values = _to_numpy(b, "b")
+        self.operator = solver.operator
+        self.form = VectorForm.flat(solver._general.size) if self.operator is None else None
+        if self.form is None:
+            self.form = VectorForm.of(self.operator, self.values)
+        self.form.read(self.values, "b")
+        self.shape = self.form.tail if self.operator is None else self.operator.grid_shape
+        self.unknowns = None
+        if self.operator is not None and self.form.tail not in (self.shape, (self.operator.cells.size,)):
+            self.unknowns = torch.as_tensor(self.operator.unknowns, device=b.device)
+        self.result = None
+
+    def read(self, b):
+        """(systems, *grid) in float64 from the form b came in, by differentiable operations."""
+        b = b.to(torch.float64)
+        if self.unknowns is None:
+            return b.reshape(-1, *self.shape)
+        flat = b.reshape(-1, *self.form.tail)
+        return b.new_zeros(len(flat), *self.shape).masked_scatter(self.unknowns, flat)
+
+    def write(self, x):
+        """The form b came in, from (systems, *grid)."""
+        if self.unknowns is not None:
+            x = x[:, self.unknowns]
+        return x.reshape(*self.form.batch, *self.form.tail)
+
+    def forward(self, b):
+        self.result = self.solver.solve(self.values, **self.options)
+        return self.form.read(self.result.x, "x")
+
+    def adjoint(self):
+        return _Adjoint(self)
+
+
+class _Adjoint:
+    """The same system for the gradient that arrives at x, less its part in the null space; from zero, to rtol alone."""
+
+    def __init__(self, system):
+        self.solver, self.operator, self.shape = system.solver, system.operator, system.shape
+        self.options = {"rtol": system.options["rtol"] or 1e-6, "maxiter": system.options["maxiter"]}
+
+    def forward(self, gradient):
+        values = _to_numpy(gradient, "the gradient of x").copy()
+        if self.operator is not None:
+            values[:, ~self.operator.unknowns] = 0.0
+            for one in values:
+                self.solver._null.project(one)
+        result = self.solver.solve(values, **self.options)
+        for status in np.unique([status.name for status in result.status]):
+            if SolveStatus[status] not in (SolveStatus.CONVERGED, SolveStatus.ATTAINABLE_ACCURACY):
+                message = f"the gradient is inexact: in the backward solve {SolveStatus[status].value}"
+                warnings.warn(message, RuntimeWarning, stacklevel=2)
+        return result.x
+
+    def adjoint(self):
+        return self
+
+
+class _Solve(torch.autograd.Function):
+    """x = A^+ b for b (systems, *grid); the backward pass is this function again."""
+
+    @staticmethod
+    def forward(ctx, system, b, *faces):
+        x = torch.as_tensor(system.forward(b), device=b.device)
+        ctx.system = system
+        ctx.save_for_backward(x, *faces)
+        return x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, *faces = ctx.saved_tensors
+        adjoint = _Solve.apply(ctx.system.adjoint(), gradient, *faces)
+        gradients = [None] * len(faces)
+        for axis in range(len(faces)):
+            if ctx.needs_input_grad[2 + axis]:
+                gradients[axis] = _face_gradient(ctx.system.operator, axis, adjoint, x)
+        return None, adjoint, *gradients
+
+
+def _face_gradient(operator, axis, adjoint, x):
+    """-(lambda_i - lambda_j) (x_i - x_j) / h^2 on the faces of an axis, summed over the systems."""
+    n = operator.grid_shape[axis]
+    periodic = operator.boundary[axis][0] == "periodic"
+
+    def difference(u):
+        low, high = u.narrow(axis + 1, 0, 1), u.narrow(axis + 1, n - 1, 1)
+        before, after = (high, low) if periodic else (torch.zeros_like(low), torch.zeros_like(high))
+        return torch.diff(u, dim=axis + 1, prepend=before, append=after)
+
+    is_open = torch.as_tensor(operator._face_arrays()[axis] != 0, device=x.device)
+    total = -(difference(adjoint) * difference(x)).sum(0) * is_open / operator.spacing[axis] ** 2
+    if periodic:
+        # Both entries stand for the one outer face: each gets half of its gradient.
+        shares = total.new_ones(n + 1)
+        shares[0] = shares[n] = 0.5
+        total = total * shares.reshape([-1 if a == axis else 1 for a in range(total.ndim)])
+    return total
+
+
+def _face_means(beta, axis, periodic):
+    """The operator's face coefficients from those of its cells, by differentiable operations."""
+    n = beta.shape[axis]
+    low, high = beta.narrow(axis, 0, 1), beta.narrow(axis, n - 1, 1)
+    below = torch.cat([high if periodic else low, beta], axis)
+    above = torch.cat([beta, low if periodic else high], axis)
+    return 2.0 * below * above / (below + above)
+
+
+def _to_numpy(tensor, name):
+    """A tensor's values in float64 on the CPU."""
+    if tensor.is_complex():
+        raise TypeError(f"{name} has dtype {tensor.dtype}; give a real tensor")
+    if tensor.layout is not torch.strided:
+        raise TypeError(f"{name} has layout {tensor.layout}; give a dense tensor, {name}.to_dense()")
+    if tensor.device.type == "meta":
+        raise ValueError(f"{name} is on device meta, which holds no values; give a tensor of the CPU or a GPU")
+    return tensor.detach().to("cpu", torch.float64).numpy()
