@@ -4,6 +4,7 @@ from deconjugate.operators.poisson import Cell, PoissonOperator
 from deconjugate.solver.conjugate import conjugate_gradient, deep_conjugate_directions
 from deconjugate.solver.fast_poisson import BoxPoisson
 from deconjugate.solver.multigrid import Multigrid
+from deconjugate.solver.projection import divergence, subtract_gradient
 from deconjugate.solver.result import SolveResult, SolveStatus
 from deconjugate.solver.solve import PoissonSolver, solve
 
@@ -17,5 +18,7 @@ __all__ = [
     "SolveStatus",
     "conjugate_gradient",
     "deep_conjugate_directions",
+    "divergence",
     "solve",
+    "subtract_gradient",
 ]
