@@ -186,7 +186,8 @@ class PoissonSolver:
     def as_preconditioner(self):
         """One multigrid cycle as a SciPy linear operator on the unknowns, symmetric positive (semi)definite.
 
-        For matrices ``A.to_sparse()`` in ``scipy.sparse.linalg.cg(..., M=)``.
+        For matrices ``A.to_sparse()``: as M in ``scipy.sparse.linalg.cg`` and ``pyamg.krylov.cg``. Not a smoother by
+        itself: eigenvalues of M A exceed 2 where gaps are thin, which conjugate gradients put right.
         """
         from scipy.sparse.linalg import LinearOperator
 
@@ -194,12 +195,12 @@ class PoissonSolver:
             raise TypeError("as_preconditioner() needs a solver of a PoissonOperator")
         unknowns = self.operator.unknowns.ravel()
         size = int(np.count_nonzero(unknowns))
-        multigrid = self._multigrid()
+        multigrid = _DoubleMultigrid(self._multigrid(), self.operator)
 
         def matvec(r):
-            full = np.zeros(unknowns.size, np.float32)
+            full = np.zeros(unknowns.size)
             full[unknowns] = np.reshape(r, -1)
-            return multigrid.apply(full, np.empty_like(full))[unknowns].astype(np.float64)
+            return multigrid.apply(full).reshape(-1)[unknowns]
 
         return LinearOperator((size, size), matvec=matvec, rmatvec=matvec, dtype=np.float64)
 
