@@ -150,7 +150,7 @@ class PoissonOperator(LinearOperator):
         chunks = kernels.chunk_count(self._shape3)
         source, target = u.reshape(self._shape3), out.reshape(self._shape3)
         if self._faces is None:
-            kernels.apply_uniform(source, self._code, weights, self._periodic, target, chunks)
+            kernels.apply_uniform(source, self._code, weights, self._sides, target, chunks)
         else:
             faces = self._faces if u.dtype == np.float64 else self._single_faces
             kernels.apply_faces(source, self._code, *faces, self._periodic, target, chunks)
