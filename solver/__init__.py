@@ -1,6 +1,7 @@
 """Large Poisson systems A x = b, certified by the true residual."""
 
 from deconjugate.operators.poisson import Cell, PoissonOperator
+from deconjugate.solver.advection import advect
 from deconjugate.solver.conjugate import conjugate_gradient, deep_conjugate_directions
 from deconjugate.solver.fast_poisson import BoxPoisson
 from deconjugate.solver.multigrid import Multigrid
@@ -16,6 +17,7 @@ __all__ = [
     "PoissonSolver",
     "SolveResult",
     "SolveStatus",
+    "advect",
     "conjugate_gradient",
     "deep_conjugate_directions",
     "divergence",

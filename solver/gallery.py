@@ -16,6 +16,9 @@ Example
 import numpy as np
 
 from deconjugate.operators.poisson import Cell, PoissonOperator
+from deconjugate.solver.advection import advect
+from deconjugate.solver.projection import divergence as outflow
+from deconjugate.solver.projection import subtract_gradient
 
 
 def box(shape, seed=0, *, boundary="neumann", spacing=1.0):
@@ -137,15 +140,7 @@ def white_noise(operator, seed=0):
 
 def smooth(operator, seed=0):
     """A few long waves with random phases and amplitudes: the low frequencies alone."""
-    rng = np.random.default_rng(seed)
-    position = np.ogrid[tuple(slice(0, n) for n in operator.grid_shape)]
-    b = np.zeros(operator.grid_shape)
-    for _ in range(4):
-        wave = rng.normal()
-        for x, n in zip(position, operator.grid_shape):
-            wave = wave * np.cos(np.pi * rng.integers(0, 4) * (x + 0.5) / n + rng.uniform(0, 2 * np.pi))
-        b += wave
-    return compatible(operator, b)
+    return compatible(operator, _long_waves(operator.grid_shape, np.random.default_rng(seed)))
 
 
 def divergence(operator, seed=0):
@@ -174,6 +169,36 @@ def divergence(operator, seed=0):
     return compatible(operator, b)
 
 
+def smoke(operator, seed=0, *, steps=4):
+    """Minus the divergence that rising smoke brings to its pressure projection, after a few steps of its flow.
+
+    Puffs of smoke rise in a wind of long random waves; each step carries both along by up to some two cells, lifts
+    what is smoke and makes the velocity divergence-free. Unlike :func:`divergence` of noise, b is large at the skin
+    of obstacles and on the edges of the puffs, and small between.
+    """
+    from deconjugate.solver.solve import PoissonSolver
+
+    rng = np.random.default_rng(seed)
+    shape, solver = operator.grid_shape, PoissonSolver(operator, method="multigrid")
+    is_open = [face != 0 for face in operator._face_arrays()]
+    puffs = operator.unknowns & ~_random_balls(shape, seed, 8, (0.08, 0.2))
+    velocity = []
+    for axis, (h, face) in enumerate(zip(operator.spacing, is_open)):
+        component = h * _long_waves(face.shape, rng) * face
+        if operator.boundary[axis][0] == "periodic":
+            np.moveaxis(component, axis, 0)[-1] = np.take(component, 0, axis)
+        velocity.append(component)
+    for step in range(steps + 1):
+        if step:
+            velocity, puffs = advect(operator, velocity, velocity, 1.0), advect(operator, puffs, velocity, 1.0)
+            velocity[0][1:-1] += 0.25 * operator.spacing[0] * (puffs[1:] + puffs[:-1])
+            velocity = [component * face for component, face in zip(velocity, is_open)]
+        b = compatible(operator, -outflow(operator, velocity))
+        if step < steps:
+            velocity = subtract_gradient(operator, solver.solve(b, rtol=1e-5).x, velocity)
+    return b
+
+
 def compatible(operator, b):
     """b on the unknowns, less its mean on every component that touches no given value."""
     b = np.where(operator.unknowns, b, 0.0)
@@ -185,7 +210,19 @@ def compatible(operator, b):
     return b - mean[components]
 
 
-right_hand_sides = {"white_noise": white_noise, "smooth": smooth, "divergence": divergence}
+right_hand_sides = {"white_noise": white_noise, "smooth": smooth, "divergence": divergence, "smoke": smoke}
+
+
+def _long_waves(shape, rng):
+    """Four standing waves of random lengths, phases and amplitudes."""
+    position = np.ogrid[tuple(slice(0, n) for n in shape)]
+    waves = np.zeros(shape)
+    for _ in range(4):
+        wave = rng.normal()
+        for x, n in zip(position, shape):
+            wave = wave * np.cos(np.pi * rng.integers(0, 4) * (x + 0.5) / n + rng.uniform(0, 2 * np.pi))
+        waves += wave
+    return waves
 
 
 def _random_balls(shape, seed, count, radius):
