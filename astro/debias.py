@@ -20,7 +20,7 @@ class DebiasResult:
     converged: bool
 
 
-def debias(model, dictionary, data, weight, start, support, *, positivity=True, maxiter=30):
+def debias(model, dictionary, data, weight, start, support, *, positivity=True, floor=0.0, maxiter=30):
     """Active-coefficient correction by conjugate gradients.
 
     .. math:: \\min_x \\tfrac12 || M \\Sigma^{-1} W_d \\, s (y - A x) ||^2 + \\tfrac{\\kappa}{2} \\sum_i f_i^2,
@@ -49,6 +49,8 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     start : float32 array on the padded fine grid
     support : deconjugate.astro.support.Support
     positivity : bool
+    floor : float or float32 array on the padded fine grid
+        With ``positivity``, the least value of each pixel: below zero where something will be added to the image.
     maxiter : int
 
     Returns
@@ -74,8 +76,8 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
         steepness = float(terms.energy(along).sum() + FLUX_WEIGHT * np.square(flux_along).sum())
         length = np.float32(float(np.vdot(gradient, direction)) / max(steepness, 1e-30))
         x += length * direction
-        if positivity and (x < 0.0).any():
-            x = np.maximum(x, 0.0)
+        if positivity and (x < floor).any():
+            x = np.maximum(x, floor)
             direction = None
             planes, fluxes = terms.measure(data - model.apply(x))
         else:

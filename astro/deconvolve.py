@@ -10,6 +10,7 @@ import numpy as np
 from deconjugate.astro.debias import debias
 from deconjugate.astro.forward import RINGING, DataModel
 from deconjugate.astro.observation import observation
+from deconjugate.astro.points import find_points, point_image
 from deconjugate.astro.sparse import sparse_deconvolution
 from deconjugate.astro.support import find_support
 from deconjugate.astro.tikhonov import choose_regularization, tikhonov
@@ -86,7 +87,9 @@ def deconvolve(
     .. math:: y = D (k * x) + n, \\qquad x = r * \\text{sky}
 
     Three steps: weighted Tikhonov; a guess that removes its noise (the network, or an l1 image in the starlet); the
-    correction of the coefficients in which the data stand out of the noise, until the residual there is noise.
+    correction of the coefficients in which the data stand out of the noise, until the residual there is noise. Sources
+    that prove to be points are fitted with the PSF and taken out of the data after step 1; steps 2 and 3 see what is
+    left, and the points come back at the target resolution: no sparse image of a bright star is sharp enough.
 
     Parameters
     ----------
@@ -232,24 +235,35 @@ def _three_steps(model, psf, data, weight, settings, timings):
     clock("tikhonov")
     support = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
     clock("support")
-    if not support.allowed.any():
-        nothing = np.zeros_like(first)
-        return dict(zip(STAGES, (first, nothing, nothing))), support, lam
-    second = sparse_deconvolution(
-        model,
-        y,
-        w,
-        first,
-        dictionary=settings.dictionary,
-        k_sigma=settings.k_sigma,
-        n_scales=settings.n_scales + round(np.log2(model.upsample)),
-        positivity=settings.positivity,
-    )
-    second = np.where(support.allowed, second, np.float32(0.0))
-    clock("classical")
-    third = debias(model, dictionary, y, w, second, support, positivity=settings.positivity, maxiter=settings.maxiter)
-    clock("debiased")
-    return dict(zip(STAGES, (first, second, third.image))), support, lam
+    stars = point_image(model, find_points(model, data, weight, psf)).astype(np.float32)
+    smooth, start = support, first
+    if stars.any():
+        data = np.where(weight > 0, data - model.apply(stars)[model.frame], np.float32(0.0))
+        y = model.embed(data)
+        smooth = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
+    clock("stars")
+    second = third = np.zeros_like(first)
+    if smooth.allowed.any():
+        if stars.any():
+            again = choose_regularization(model, y, w) if settings.regularization == "auto" else lam
+            start = tikhonov(model, y, w, again, rtol=1e-2)
+            clock("stars")
+        second = sparse_deconvolution(
+            model,
+            y,
+            w,
+            start,
+            dictionary=settings.dictionary,
+            k_sigma=settings.k_sigma,
+            n_scales=settings.n_scales + round(np.log2(model.upsample)),
+            positivity=settings.positivity,
+        )
+        second = np.where(smooth.allowed, second, np.float32(0.0))
+        clock("classical")
+        options = {"floor": -stars, "positivity": settings.positivity, "maxiter": settings.maxiter}
+        third = debias(model, dictionary, y, w, second, smooth, **options).image
+        clock("debiased")
+    return dict(zip(STAGES, (first, second + stars, third + stars))), support, lam
 
 
 def _fit(model, image, tiles, margin):
