@@ -7,8 +7,7 @@ Vectors are zero outside the unknowns, so a given value behind an open face need
 Differences u_i - u_j are formed before they are weighted: in single precision that keeps the error
 proportional to the gradient of u and not to u itself.
 
-With a coefficient on faces, rows are copied to a buffer with a cell more at either end, which keeps the inner loops
-free of special cases; the uniform kernel reads them in place.
+Inner loops read neighbours along a row in place, past its ends too; cells where that is wrong are done again.
 """
 
 import numpy as np
@@ -168,44 +167,6 @@ def code_of_faces(code, sides, t0, t1, t2):
 
 
 @njit(inline="always")
-def fill_padded(padded, row, periodic):
-    """padded[1:-1] = row, and at either end the opposite end's value or zero."""
-    n = row.shape[0]
-    for k in range(n):
-        padded[k + 1] = row[k]
-    if periodic:
-        padded[0] = row[n - 1]
-        padded[n + 1] = row[0]
-    else:
-        padded[0] = 0
-        padded[n + 1] = 0
-
-
-@njit(inline="always")
-def neighbour_row(u, zeros, i, j, per0, per1):
-    """Row (i, j) of u, wrapped on periodic axes; zeros outside the grid."""
-    n0, n1, _ = u.shape
-    if 0 <= i < n0 and 0 <= j < n1:
-        return u[i, j]
-    if per0 and 0 <= j < n1:
-        return u[i % n0, j]
-    if per1 and 0 <= i < n0:
-        return u[i, j % n1]
-    return zeros
-
-
-@njit(fastmath={"contract"}, error_model="numpy")
-def faces_row(out, padded, lo0, hi0, lo1, hi1, a0, b0, a1, b1, t2, code):
-    """One row of A u from the transmissibilities of the faces around it."""
-    for k in range(out.shape[0]):
-        u = padded[k + 1]
-        d = a0[k] * (u - lo0[k]) + b0[k] * (u - hi0[k])
-        e = a1[k] * (u - lo1[k]) + b1[k] * (u - hi1[k])
-        f = t2[k] * (u - padded[k]) + t2[k + 1] * (u - padded[k + 2])
-        out[k] = d + e + f if code[k] else a0[k] - a0[k]
-
-
-@njit(inline="always")
 def _if_open(code, face, difference):
     """The difference across an open face, else zero: one masked instruction, so long as the test stays in 8 bits."""
     return difference if np.uint8(code & np.uint8(face)) != np.uint8(0) else np.float32(0)
@@ -331,34 +292,65 @@ def apply_uniform(u, code, w, sides, out, chunks):
             _uniform_rows(u, code, w, sides, out, start, stop)
 
 
+@njit(fastmath={"contract"}, error_model="numpy")
+def _faces_block(u, code, t0, t1, t2, start, stop, faces, steps, has, out):
+    """out = A u on cells start to stop of a row; steps and has as for a uniform coefficient.
+
+    Faces: steps to a cell's faces in their flat arrays, axis 0 high, axis 1 low, axis 1 high, axis 2 low.
+    """
+    here, below, above = np.uint64(start), np.uint64(start - 1), np.uint64(start + 1)
+    lo0, hi0 = np.uint64(start + steps[0]), np.uint64(start + steps[1])
+    lo1, hi1 = np.uint64(start + steps[2]), np.uint64(start + steps[3])
+    b0, a1, b1 = np.uint64(start + faces[0]), np.uint64(start + faces[1]), np.uint64(start + faces[2])
+    a2, b2 = np.uint64(start + faces[3]), np.uint64(start + faces[3] + 1)
+    for k in range(np.uint64(max(stop - start, 0))):
+        x = u[here + k]
+        d = t0[here + k] * (x - has[0] * u[lo0 + k]) + t0[b0 + k] * (x - has[1] * u[hi0 + k])
+        e = t1[a1 + k] * (x - has[2] * u[lo1 + k]) + t1[b1 + k] * (x - has[3] * u[hi1 + k])
+        f = t2[a2 + k] * (x - u[below + k]) + t2[b2 + k] * (x - u[above + k])
+        out[here + k] = d + e + f if code[here + k] != np.uint8(0) else np.float32(0)
+
+
+@njit(fastmath={"contract"}, error_model="numpy")
+def _faces_end(u, code, t0, t1, t2, at, lo2, hi2, faces, steps, has, out):
+    """out = A u in one cell, its neighbours along axis 2 given."""
+    x = u[at]
+    d = t0[at] * (x - has[0] * u[at + steps[0]]) + t0[at + faces[0]] * (x - has[1] * u[at + steps[1]])
+    e = t1[at + faces[1]] * (x - has[2] * u[at + steps[2]]) + t1[at + faces[2]] * (x - has[3] * u[at + steps[3]])
+    f = t2[at + faces[3]] * (x - lo2) + t2[at + faces[3] + 1] * (x - hi2)
+    out[at] = d + e + f if code[at] != np.uint8(0) else np.float32(0)
+
+
 @njit(cache=True)
-def _faces_rows(u, code, t0, t1, t2, periodic, out, start, stop):
-    """out = A u on some rows."""
-    _, n1, n2 = u.shape
-    per0, per1, per2 = periodic
-    zeros = np.zeros(n2, u.dtype)
-    padded = np.empty(n2 + 2, u.dtype)
+def _faces_rows(u3, code3, t03, t13, t23, periodic, out3, start, stop):
+    """out = A u on some rows, with memory asked for ahead."""
+    n0, n1, n2 = u3.shape
+    u, code, out = u3.reshape(u3.size), code3.reshape(u3.size), out3.reshape(u3.size)
+    t0, t1, t2 = t03.reshape(t03.size), t13.reshape(t13.size), t23.reshape(t23.size)
+    zero = u[0] - u[0]
+    one = zero + np.float32(1)
+    line = LINE // u.itemsize
     for row in range(start, stop):
-        i, j = row // n1, row % n1
-        fill_padded(padded, u[i, j], per2)
-        lo0 = neighbour_row(u, zeros, i - 1, j, per0, per1)
-        hi0 = neighbour_row(u, zeros, i + 1, j, per0, per1)
-        lo1 = neighbour_row(u, zeros, i, j - 1, per0, per1)
-        hi1 = neighbour_row(u, zeros, i, j + 1, per0, per1)
-        faces_row(
-            out[i, j],
-            padded,
-            lo0,
-            hi0,
-            lo1,
-            hi1,
-            t0[i, j],
-            t0[i + 1, j],
-            t1[i, j],
-            t1[i, j + 1],
-            t2[i, j],
-            code[i, j],
-        )
+        i, j, o = row // n1, row % n1, row * n2
+        (lo0, hi0), (has_lo0, has_hi0) = _steps(i, i + 1, n0, n1 * n2, periodic[0], one)
+        (lo1, hi1), (has_lo1, has_hi1) = _steps(j, j + 1, n1, n2, periodic[1], one)
+        steps, has = (lo0, hi0, lo1, hi1), (has_lo0, has_hi0, has_lo1, has_hi1)
+        faces = n1 * n2, i * n2, (i + 1) * n2, row
+        first, last = max(o, 1), min(o + n2, u.size - 1)
+        for at in range(first, last, LINES * line):
+            ahead = at + AHEAD * line
+            for k in range(ahead, ahead + LINES * line, line):
+                prefetch_read(u, np.uint64(k + hi0))
+                prefetch_read(t0, np.uint64(k + faces[0]))
+                prefetch_read(t1, np.uint64(k + faces[2]))
+                prefetch_read(t2, np.uint64(k + faces[3]))
+                prefetch_write(out, np.uint64(k))
+            _faces_block(u, code, t0, t1, t2, at, min(at + LINES * line, last), faces, steps, has, out)
+        last = o + n2 - 1
+        low, high = (u[last], u[o]) if periodic[2] else (zero, zero)
+        _faces_end(u, code, t0, t1, t2, o, low, u[o + 1] if n2 > 1 else high, faces, steps, has, out)
+        if n2 > 1:
+            _faces_end(u, code, t0, t1, t2, last, u[last - 1], high, faces, steps, has, out)
 
 
 @njit(parallel=True, cache=True)
