@@ -2,6 +2,7 @@
 
     python benchmarks/bench_deconvolution.py quality [--upsample 2 4] [--psf moffat psfex] [--step 6]
     python benchmarks/bench_deconvolution.py flux [--step 2] [--seeds 2]
+    python benchmarks/bench_deconvolution.py stars [--upsample 2 4]
     python benchmarks/bench_deconvolution.py noise | edge | speed | all [--quick]
 
 Truth is the sky convolved with the target resolution; peak SNR is the brightest noiseless native pixel over sigma.
@@ -24,11 +25,13 @@ from scipy.signal.windows import tukey
 from deconjugate.astro import PSF, deconvolve, simulate
 from deconjugate.astro.forward import DataModel
 from deconjugate.astro.metrics import flux_error, nmse, scatter
+from deconjugate.astro.shape import fwhm_pix
 
 DATA = Path(os.environ.get("DECONJUGATE_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
 PEAK_SNR = (10, 20, 50, 200)
+STAR_SNR = (20, 50, 500, 5000)  # of the brightest star
 
-SECTIONS = ("quality", "flux", "noise", "edge", "speed")
+SECTIONS = ("quality", "flux", "stars", "noise", "edge", "speed")
 
 
 def galaxies(step):
@@ -130,6 +133,68 @@ def aperture(image, share=0.97):
     return radius <= radius.ravel()[order][min(enough, image.size - 1)]
 
 
+def stars(args):
+    """Fields of stars: what is left in their cores, flux beside PSF photometry with all places known, width."""
+    print("| upsample | peak SNR | residual in the core, median, worst | of noise alone | median flux error |"
+          " scatter | scatter of PSF photometry | FWHM, median (least, largest) | flux of the frame | NMSE | chi2/N |"
+          "\n" + "|---" * 11 + "|")  # fmt: skip
+    psf = PSF.moffat(3.0)
+    for upsample in args.upsample:
+        fields = [star_field(psf, upsample, seed) for seed in range(args.fields)]
+        for snr in STAR_SNR:
+            found, frames = [], []
+            for seed, (places, alone, truths) in enumerate(fields):
+                scale = snr / alone.sum(axis=0).max()
+                noiseless, truth = scale * alone.sum(axis=0), scale * truths.sum(axis=0)
+                data = noiseless + np.random.default_rng([snr, seed]).standard_normal(noiseless.shape)
+                result = deconvolve(data, psf, upsample=upsample, noise=1.0, network=None)
+                image = result.image.data.astype(np.float64)
+                for place, star in zip(places, alone):
+                    flux = scale * star.sum()
+                    template = star / star.sum()
+                    error = 1 / np.linalg.norm(template)
+                    photometry = np.vdot(template, data - noiseless) * error**2
+                    near = tuple(slice(int(x / upsample) - 1, int(x / upsample) + 2) for x in place)
+                    stamp = tuple(slice(round(x) - 10, round(x) + 11) for x in place)
+                    rows, columns = np.indices(image.shape)
+                    circle = np.hypot(rows - place[0], columns - place[1]) < 3.0 * upsample
+                    ours = image[circle].sum() - truth[circle].sum()
+                    cores = [np.abs(values[near]).max() for values in (result.residual, data - noiseless)]
+                    width = float(fwhm_pix(image[stamp])) if image[stamp].max() > 0 else np.nan
+                    found.append([*cores, ours / flux, ours / error, photometry / error, width])
+                frames.append([image.sum() / truth.sum() - 1, nmse(image, truth), result.reduced_chi2])
+            core, noise_alone, relative, sigmas, photometry, width = np.transpose(found)
+            whole, error, chi2 = np.mean(frames, axis=0)
+            print(
+                f"| {upsample} | {snr} | {np.median(core):.1f}, {core.max():.1f} | {np.median(noise_alone):.1f}, "
+                f"{noise_alone.max():.1f} | {100 * np.median(relative):+.2f} % ({np.median(sigmas):+.2f} sigma) | "
+                f"{scatter(sigmas):.2f} sigma | {scatter(photometry):.2f} | "
+                f"{np.nanmedian(width):.2f} ({np.nanmin(width):.2f}, {np.nanmax(width):.2f}) | {100 * whole:+.2f} % | "
+                f"{error:.4f} | {chi2:.3f} |",
+                flush=True,
+            )
+    print(f"({len(found)} stars; sigma is that of PSF photometry)")
+
+
+def star_field(psf, upsample, seed, shape=(160, 200), count=24, faintest=0.3, apart=16):
+    """Places between the pixels of the fine grid, and every star alone on the native frame and in the truth."""
+    rng = np.random.default_rng(seed)
+    places = []
+    while len(places) < count:
+        place = rng.uniform([8, 8], np.array(shape) - 8.0)
+        if all(np.hypot(*(place - other)) > apart for other in places):
+            places.append(place)
+    alone, truths = [], []
+    for i, place in enumerate(places := upsample * np.array(places)):
+        sky = np.zeros([n * upsample for n in shape])
+        pixel = np.round(place).astype(int)
+        sky[tuple(pixel)] = faintest ** (i / (count - 1))
+        scene = simulate(sky, psf, upsample=upsample, peak_snr=1, shift=place - pixel)
+        alone.append(scene.noiseless)
+        truths.append(scene.truth)
+    return places, np.array(alone), np.array(truths)
+
+
 def noise(args):
     """Detections at 5 sigma on frames of pure noise: a matched filter on the frame, and sep on what we make of it."""
     import sep
@@ -209,11 +274,12 @@ def main():
     parser.add_argument("--step", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--fields", type=int, default=4, help="of 24 stars each")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.quick:
-        args.upsample, args.psf, args.step, args.frames, args.repeats = [2], ["moffat"], 34, 2, 1
+        args.upsample, args.psf, args.step, args.frames, args.fields, args.repeats = [2], ["moffat"], 34, 2, 1, 1
     if not args.child:
         print(describe(), flush=True)
     for section in SECTIONS if args.section == "all" else [args.section]:
