@@ -199,6 +199,21 @@ def test_long_rows_and_many_chunks():
         np.testing.assert_allclose(operator.matvec(u[0].ravel()), expected[0].ravel(), rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 700), (3, 1, 301), (1, 4, 130), (5, 3, 1), (4, 5, 130)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_walls_hold_is_ignored_on_rows_of_any_length(shape, dtype):
+    rng = np.random.default_rng(4)
+    cells = rng.choice(np.array([0, 1, 1, 1, 1], np.uint8), shape)
+    cells.flat[[0, -1]] = 1
+    u = np.where(cells == Cell.INTERIOR, rng.standard_normal(shape), 0.0).astype(dtype)
+    spoilt = np.where(cells == Cell.INTERIOR, u, rng.choice([np.nan, np.inf, 1e30], shape)).astype(dtype)
+    for boundary in list(product(PAIRS, repeat=3))[::7]:
+        operator = PoissonOperator(cells, spacing=(0.7, 1.3, 0.9), boundary=boundary)
+        expected = (operator.to_sparse(compress=False) @ u.ravel().astype(np.float64)).reshape(shape)
+        rtol = 16 * np.finfo(dtype).eps
+        np.testing.assert_allclose(operator.apply(spoilt), expected, rtol=0, atol=rtol * np.abs(expected).max())
+
+
 def test_a_mask_means_interior_and_wall():
     mask = np.random.default_rng(3).random((9, 7)) < 0.7
     by_kind = PoissonOperator(np.where(mask, Cell.INTERIOR, Cell.WALL))
