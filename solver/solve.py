@@ -176,12 +176,13 @@ class PoissonSolver:
         if starts is not None and starts.shape != systems.shape:
             raise ValueError(f"x0 has shape {np.shape(x0)}; it must be that of b, {np.shape(b)}")
         one = self._solve_general if self._general is not None else self._solve_grid
+        x = np.zeros(systems.shape)  # each system fills its part in place: the first touch of memory is dear
         answers = [
-            one(system, None if starts is None else starts[k], rtol, atol, maxiter, callback)
+            one(system, None if starts is None else starts[k], x[k], rtol, atol, maxiter, callback)
             for k, system in enumerate(systems)
         ]
-        x = form.write(np.stack([answer.x for answer in answers]))
-        return _collect(answers, x, form.batch, self.setup_seconds, time.perf_counter() - start, self.device)
+        seconds = time.perf_counter() - start
+        return _collect(answers, form.write(x), form.batch, self.setup_seconds, seconds, self.device)
 
     def as_preconditioner(self):
         """One multigrid cycle as a SciPy linear operator on the unknowns, symmetric positive (semi)definite.
@@ -215,18 +216,19 @@ class PoissonSolver:
     def _multigrid(self):
         return self._part("multigrid", lambda: Multigrid(self.operator))
 
-    def _solve_general(self, b, x0, rtol, atol, maxiter, callback):
-        x, status, norms = self._general.solve(b, x0, rtol, atol, maxiter, callback)
+    def _solve_general(self, b, x0, x, rtol, atol, maxiter, callback):
+        x[:], status, norms = self._general.solve(b, x0, rtol, atol, maxiter, callback)
         return _answer(x, status, norms, self._general.norm, norm(b), 0.0, self.method)
 
-    def _solve_grid(self, b, x0, rtol, atol, maxiter, callback):
+    def _solve_grid(self, b, x0, x, rtol, atol, maxiter, callback):
         operator = self.operator
         norm_b = norm(b)
         target = max(rtol * norm_b, atol)
         removed = self._null.project(b)
         # What cannot be solved is part of the residual too; a tenth of the tolerance is always left to the iteration.
         inner = np.sqrt(max(target**2 - removed**2, (0.1 * target) ** 2))
-        x = np.zeros_like(b) if x0 is None else x0 * operator.unknowns
+        if x0 is not None:
+            np.multiply(x0, operator.unknowns, out=x)
         norms, tried, method = [], [], self.method
         while True:
             tried.append(method)
@@ -234,7 +236,7 @@ class PoissonSolver:
             status, more = self._run(method, b, x, inner, maxiter, callback, len(norms))
             norms = norms[:-1] + more
             if not norms[-1] <= start:
-                x, norms[-1] = best, start
+                x[:], norms[-1] = best, start
             if status in (SolveStatus.CONVERGED, SolveStatus.MAXITER) or method not in _FALLBACK:
                 break
             if self._at_rounding(x, norms[-1], norm_b):
