@@ -86,7 +86,7 @@ def poisson_cases(n):
 
 
 def bench_poisson(n=128):
-    print(f"\nPoissonOperator.apply, {n}^3 (best of 40, interleaved with the triad; goal: 60 % of it)")
+    print(f"\nPoissonOperator.apply, {n}^3 (best of 100, interleaved with the triad; goal: 60 % of it)")
     print(f"{'':8} {'case':18} {'ms':>7} {'B/cell':>7} {'GB/s':>7} {'triad GB/s':>11} {'share':>6} {'error':>9}")
     for dtype in (np.float32, np.float64):
         triad, triad_bytes = triad_run()
@@ -98,7 +98,7 @@ def bench_poisson(n=128):
             error = np.linalg.norm(operator.apply(u).ravel() - exact) / np.linalg.norm(exact)
             if error > (1e-6 if dtype == np.float32 else 1e-14):
                 raise SystemExit(f"{name}: the relative error is {error}")
-            streaming, seconds = interleaved_seconds((triad, partial(operator.apply, u)), repeats=40)
+            streaming, seconds = interleaved_seconds((triad, partial(operator.apply, u)), repeats=100)
             per_cell = 2 * size + 1 + faces * size
             rate, memory = per_cell * n**3 / seconds / 1e9, triad_bytes / streaming / 1e9
             print(

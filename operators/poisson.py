@@ -89,7 +89,7 @@ class PoissonOperator(LinearOperator):
         if faces is not None:
             self._set_faces([face * w for face, w in zip(_pad_axis(faces, None), weights) if face is not None])
 
-    @property
+    @cached_property
     def _shape3(self):
         """The grid as the kernels see it: a 2-D grid gets an axis of one cell in the middle."""
         return tuple(_pad_axis(self.grid_shape, 1))
@@ -129,6 +129,10 @@ class PoissonOperator(LinearOperator):
         return self._runs[-1].size
 
     @cached_property
+    def _single_weights(self):
+        return self._weights.astype(np.float32)
+
+    @cached_property
     def _single_faces(self):
         return tuple(face.astype(np.float32) for face in self._faces)
 
@@ -146,10 +150,10 @@ class PoissonOperator(LinearOperator):
 
     def apply_to(self, u, out):
         """out = A u, nothing allocated; C-contiguous grid arrays of one dtype, u zero outside the unknowns."""
-        weights = self._weights.astype(u.dtype)
         chunks = kernels.chunk_count(self._shape3)
         source, target = u.reshape(self._shape3), out.reshape(self._shape3)
         if self._faces is None:
+            weights = self._weights if u.dtype == np.float64 else self._single_weights
             kernels.apply_uniform(source, self._code, weights, self._sides, target, chunks)
         else:
             faces = self._faces if u.dtype == np.float64 else self._single_faces
