@@ -20,13 +20,15 @@ from time import perf_counter
 import numba
 import numpy as np
 import scipy.fft
+from flows import moving_sphere, phiflow_plume
 from machine import describe
 from peers import absent, as_peers_want, peers
+from shapes import shapes
 
 from deconjugate.operators import Cell, PoissonOperator
 from deconjugate.solver import solve
 from deconjugate.solver.fast_poisson import BoxPoisson
-from deconjugate.solver.gallery import problems, right_hand_sides
+from deconjugate.solver.gallery import around, problems, right_hand_sides, within
 
 RTOL = 1e-6
 OURS = 'method="multigrid"'
@@ -94,9 +96,9 @@ def bench_compilation(options):
             row(name, f"{float(imports):.2f}", f"{float(compiling):.2f}")
 
 
-def compare(name, n, options, rhs="divergence", repeats=None):
+def compare(name, n, options, rhs="divergence", repeats=None, A=None):
     """Our methods and the peers on one problem: the median seconds of ``method="multigrid"`` and of each peer."""
-    A = problems[name]((n,) * 3)
+    A = problems[name]((n,) * 3) if A is None else A
     b = right_hand_sides[rhs](A, seed=1)
     matrix, inside = as_peers_want(A.to_sparse()), A.unknowns
     inner = b[inside]
@@ -164,6 +166,103 @@ def bench_right_hand_sides(options):
             check(A, b, found[0][0].x)
             cells += [found[0][0].iterations, f"{1e3 * statistics.median(seconds for _, seconds in found):.0f}"]
         row(f'method="{method}"', *cells)
+
+
+def bench_shapes(options):
+    """Real shapes, in a box of fluid and filled with it: masks of 64^3 cells, repeated onto finer grids."""
+    n = 64 if options.quick else 128
+    for title, inside in shapes(n):
+        if isinstance(inside, str):
+            print(f"\n{title}: - ({inside})")
+            continue
+        for make in (around, within):
+            compare(f"{make.__name__} {title}", n, options, repeats=3, A=make(inside))
+
+
+def bench_batches(options):
+    """Right-hand sides in one call beside as many calls of ``solve``, and a gradient beside its solve."""
+    small = [((64, 64), 16), ((256, 256), 8), ((32,) * 3, 16), ((64,) * 3, 8)]
+    cases = small if options.quick else [*small, ((1024, 1024), 8), ((128,) * 3, 4)]
+    headings = "systems", "one by one (ms each)", "in one call (ms each)", "one by one : one call"
+    table('sphere, method="multigrid"', *headings)
+    least = np.inf
+    for shape, count in cases:
+        A = problems["sphere"](shape)
+        b = np.stack([right_hand_sides["divergence"](A, seed) for seed in range(count)])
+        single = partial(lambda A, b: [solve(A, one, method="multigrid", rtol=RTOL).x for one in b], A, b)
+        batch = partial(lambda A, b: solve(A, b, method="multigrid", rtol=RTOL).x, A, b)
+        for x, one, system in zip(batch(), single(), b):
+            check(A, system, x)
+            if not np.array_equal(x, one):
+                raise RuntimeError("a system in a batch gets another answer than alone")
+        apart, together = interleaved((single, batch), 5 if options.quick else 9)
+        least = min(least, apart / together)
+        cells = "x".join(map(str, shape))
+        row(cells, count, f"{1e3 * apart / count:.2f}", f"{1e3 * together / count:.2f}", f"{apart / together:.2f}")
+    table("figure", "asked", "measured", "met")
+    row("one by one : one call, least", "> 1", f"{least:.2f}", verdict(least > 1))
+    bench_gradients(options)
+
+
+def bench_gradients(options):
+    """A solve with torch tensors and its gradient: the backward pass is one more solve."""
+    import torch
+
+    n = 32 if options.quick else 128
+    A = problems["sphere"]((n,) * 3)
+    b = torch.tensor(right_hand_sides["divergence"](A, 1))
+    weights = torch.tensor(right_hand_sides["smooth"](A, 2))
+    beta = torch.ones(A.grid_shape, dtype=torch.float64, requires_grad=True)
+
+    def forward():
+        return solve(A, b, coefficient=beta, rtol=RTOL).x
+
+    def both():
+        beta.grad = None
+        forward().backward(weights)
+
+    both()
+    step = 1e-3 * torch.tensor(np.random.default_rng(3).uniform(-1, 1, A.grid_shape))
+    with torch.no_grad():
+        ends = [(weights * solve(A, b, coefficient=beta + s * step, rtol=1e-10).x).sum() for s in (1, -1)]
+    slope, quotient = float((beta.grad * step).sum()), float(ends[0] - ends[1]) / 2
+    if abs(slope - quotient) > 1e-3 * abs(quotient):
+        raise RuntimeError(f"the gradient along a direction is {slope:.6g}, by differences {quotient:.6g}")
+    alone, with_gradient = interleaved((forward, both), 3 if options.quick else 7)
+    table("gradient in a coefficient of cells", "solve (ms)", "solve and gradient (ms)", "ratio", "error of a slope")
+    error = f"{abs(slope / quotient - 1):.0e}"
+    row(f"sphere, {n}^3", f"{1e3 * alone:.0f}", f"{1e3 * with_gradient:.0f}", f"{with_gradient / alone:.2f}", error)
+
+
+def bench_smoke(options):
+    """What a pressure projection meets: the divergence that smoke brings along, and a body that moves."""
+    n = 64 if options.quick else 128
+    table(f"smoke, {n}^3", *(f'method="{m}", {what}' for m in ("multigrid", "dct") for what in ("iterations", "ms")))
+    for name in ("sphere", "random_spheres", "open_top", "free_surface"):
+        A = problems[name]((n,) * 3)
+        smoke_row(name, A, right_hand_sides["smoke"](A, 1))
+    plume = phiflow_plume(32 if options.quick else 64)
+    if isinstance(plume, str):
+        row(f"phiflow's plume ({plume})", "-", "-", "-", "-")
+    else:
+        smoke_row(f"phiflow's plume, {plume[1].shape[0]}^3", *plume)
+    steps, updates, solves, worst = moving_sphere(n // 2, 4 if options.quick else 12)
+    table(f"moving sphere, {n // 2}^3", "steps", "update (ms)", "solve to 1e-8 (ms)", "largest divergence after, h / u")
+    row('method="multigrid"', steps, *(f"{1e3 * value:.1f}" for value in (updates, solves)), f"{worst:.1e}")
+    table("figure", "asked", "measured", "met")
+    row("divergence after projection", "< 1e-6", f"{worst:.1e}", verdict(worst < 1e-6))
+
+
+def smoke_row(title, A, b):
+    matrix, inside = A.to_sparse(), A.unknowns
+    cells = []
+    for method in ("multigrid", "dct"):
+        found = [ours(A, b, method) for _ in range(3)]
+        error = np.linalg.norm(b[inside] - matrix @ found[0][0].x[inside]) / np.linalg.norm(b[inside])
+        if not error <= 1.001 * RTOL:
+            raise RuntimeError(f"{title}: the true residual is {error:.1e}")
+        cells += [found[0][0].iterations, f"{1e3 * statistics.median(seconds for _, seconds in found):.0f}"]
+    row(title, *cells)
 
 
 def check(A, b, x, rtol=RTOL):
@@ -347,6 +446,9 @@ sections = {
     "right_hand_sides": bench_right_hand_sides,
     "problems": bench_problems,
     "boxes": bench_boxes,
+    "shapes": bench_shapes,
+    "smoke": bench_smoke,
+    "batches": bench_batches,
 }
 
 
