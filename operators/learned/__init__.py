@@ -1,0 +1,1 @@
+"""What the learned parts share: devices, weight files and one training loop."""

@@ -1,0 +1,119 @@
+"""Train the solver's networks: ``python -m deconjugate.solver.train dcdm --size 32 --time-budget 9m --out FOLDER``."""
+
+import argparse
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m deconjugate.solver.train", description=__doc__.split(":")[0])
+    networks = parser.add_subparsers(dest="network", required=True)
+    for name, (configure, _) in NETWORKS.items():
+        configure(networks.add_parser(name, formatter_class=argparse.ArgumentDefaultsHelpFormatter))
+    options = parser.parse_args(arguments)
+    return NETWORKS[options.network][1](options)
+
+
+def seconds(text):
+    """A time such as 90, 90s, 9m or 1.5h in seconds."""
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:].lower())
+    try:
+        value = float(text if unit is None else text[:-1]) * (unit or 1.0)
+    except ValueError:
+        value = -1.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; give such as 90s, 9m or 1.5h")
+    return value
+
+
+def common_options(parser):
+    """What the training of every network asks."""
+    from deconjugate.operators.learned.training import TrainingConfig
+
+    default = TrainingConfig()
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint; continued where it exists")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=int, help="threads on a processor")
+    parser.add_argument("--time-budget", type=seconds, help="end after such as 9m; run again to go on")
+    parser.add_argument("--checkpoint-every", type=seconds, default=180.0, help="seconds between checkpoints")
+    parser.add_argument("--validate-steps", type=int, help="steps between validations")
+    for name in ("steps", "learning_rate", "warmup", "final_rate", "weight_decay", "clip", "average", "seed"):
+        value = getattr(default, name)
+        parser.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
+    parser.add_argument("--precision", choices=("single", "tf32", "bfloat16"), default=default.precision)
+    parser.add_argument("--licence", default="BSD-3-Clause", help="of the weights, for their card")
+
+
+def training_config(options):
+    from deconjugate.operators.learned.training import TrainingConfig
+
+    names = TrainingConfig.__dataclass_fields__
+    return TrainingConfig(**{name: value for name, value in vars(options).items() if name in names})
+
+
+def configure_dcdm(parser):
+    common_options(parser)
+    parser.set_defaults(learning_rate=1e-4)
+    parser.add_argument("--recipe", choices=("streams", "paper"), default="streams", help="what it is trained on")
+    parser.add_argument("--layers", choices=("small", "large"), default="small", help="97,457 or 152,881 parameters")
+    parser.add_argument("--start", default="two-grid", help="two-grid, random, or a .safetensors file of weights")
+    for name in ("size", "ndim", "batch", "life", "window", "lanczos", "geometries"):
+        parser.add_argument(f"--{name}", type=int)
+    for name in ("ritz", "open"):
+        parser.add_argument(f"--{name}", type=float)
+
+
+def train_dcdm(options):
+    import torch
+
+    from deconjugate.operators.learned import weights
+    from deconjugate.operators.learned.device import choose
+    from deconjugate.operators.learned.training import train
+    from deconjugate.solver import dcdm, dcdm_start, dcdm_training
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = choose(options.device)
+    config = training_config(options)
+    given = {name: getattr(options, name) for name in dcdm_training.DcdmData.__dataclass_fields__}
+    given = {name: value for name, value in given.items() if value is not None}
+    data = dcdm_training.DcdmData(**({**dcdm_training.PAPER} if options.recipe == "paper" else {}) | given)
+    torch.manual_seed(config.seed)
+    layers = {"small": dcdm.SMALL, "large": dcdm.LARGE}[options.layers]
+    network = dcdm.DcdmNetwork(data.ndim, **layers)
+    if options.start == "two-grid":
+        dcdm_start.two_grid_start(network)
+    elif options.start != "random":
+        weights.into(network, options.start, architecture="DcdmNetwork", ndim=data.ndim)
+    network.to(device)
+    history = train(
+        network,
+        dcdm_training.DcdmTask(data, device),
+        config,
+        checkpoint=options.out,
+        time_budget=options.time_budget,
+        checkpoint_seconds=options.checkpoint_every,
+        validate_steps=options.validate_steps,
+        device=device,
+    )
+    card = {
+        "architecture": "DcdmNetwork",
+        "arguments": network.arguments,
+        "data": asdict(data),
+        "recipe": {"start": str(options.start), "device": str(device), "torch": torch.__version__}
+        | {"configurations": history["configurations"], "machine": platform.processor() or platform.machine()},
+        "seed": config.seed,
+        "metrics": {name: history[name] for name in ("step", "seconds", "skipped", "finished", "curve", "validation")},
+        "licence": options.licence,
+    }
+    weights.save(options.out / "weights.safetensors", network.state_dict(), card)
+    print(
+        f"step {history['step']} of {config.steps}, {history['seconds']:.0f} s: {options.out / 'weights.safetensors'}"
+    )
+
+
+NETWORKS = {"dcdm": (configure_dcdm, train_dcdm)}
+
+if __name__ == "__main__":
+    main()
