@@ -11,8 +11,8 @@ The gradient is that of the exact solution, by the implicit function theorem, an
 Nothing of the iteration is recorded. Where A has a null space x = A^+ b, the solution of zero mean, and the same
 equations hold with g less its mean on each closed component. beta is a number, a cell array, whose harmonic means are
 the faces', or one face array per axis. Faces closed by walls, by the boundary or by a zero have no gradient. Behind a
-given value x_j and lambda_j are zero; where ``A.rhs`` put such values into b, beta is a factor of them, and what that
-adds to the gradient is the caller's, who made b.
+given value x_j and lambda_j are zero: given values other than zero are a part of b, with beta for a factor, and
+:func:`rhs` makes a b that knows.
 
 The backward solve has the tolerance ``rtol`` of the forward one (1e-6 if that is zero) and can be differentiated again;
 one that ends above its tolerance is a RuntimeWarning. Import of this module imports torch: the front door does so only
@@ -39,6 +39,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from deconjugate.operators.poisson import Cell, _boundary_data
 from deconjugate.solver.result import SolveStatus
 from deconjugate.solver.solve import PoissonSolver, with_coefficient
 from deconjugate.solver.vectors import VectorForm, is_tensor
@@ -62,19 +63,60 @@ def solve_with_coefficient(A, b, coefficient, options, **how):
     TypeError, ValueError
         A has no grid; a tensor is complex, sparse, without values, or not on b's device.
     """
-    several = isinstance(coefficient, tuple | list)
-    parts = list(coefficient) if several else [coefficient]
-    for part in parts:
-        if is_tensor(part) and part.device != b.device:
-            raise ValueError(f"coefficient is on device {part.device} and b on {b.device}; move one of them")
-    values = [_to_numpy(part, "coefficient") if is_tensor(part) else part for part in parts]
-    operator = with_coefficient(A, values if several else values[0])
-    if several:
-        faces = [torch.as_tensor(part, dtype=torch.float64, device=b.device) for part in parts]
-    else:
-        beta = torch.as_tensor(parts[0], dtype=torch.float64, device=b.device).expand(operator.grid_shape)
-        faces = [_face_means(beta, axis, operator.boundary[axis][0] == "periodic") for axis in range(beta.ndim)]
+    operator, faces = _with_faces(A, coefficient, b, "b")
     return solve_tensor(PoissonSolver(operator, **how), b, options, faces)
+
+
+def rhs(A, source, *, coefficient, dirichlet=0.0, flux=None):
+    """``A.rhs(source, ...)`` as a tensor, differentiable in the source and in the coefficient.
+
+    Where values are given behind Dirichlet faces, b_i = source_i + sum of beta_f value_f / h^2 over them: an unknown
+    coefficient is in b as well as in A, and its gradient is wrong unless both know it.
+
+    Parameters
+    ----------
+    A : PoissonOperator
+        Its own coefficient is not used.
+    source : tensor of the grid's shape, or of one that broadcasts to it
+    coefficient : as for :func:`deconjugate.solver.solve`
+    dirichlet, flux : as for ``PoissonOperator.rhs``; constants, no tensors
+
+    Returns
+    -------
+    tensor of the grid's shape, float64, on the source's device
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`solve_with_coefficient`; source is no tensor.
+
+    Example
+    -------
+    >>> import torch
+    >>> from deconjugate.solver import PoissonOperator, solve
+    >>> from deconjugate.solver.differentiable import rhs
+    >>> rod = PoissonOperator([[True] * 6] * 3, boundary=["neumann", "dirichlet"])
+    >>> beta = torch.ones(3, 6, requires_grad=True)
+    >>> b = rhs(rod, torch.zeros(3, 6), coefficient=beta, dirichlet={(1, "low"): 1.0, (1, "high"): 0.0})
+    >>> temperature = solve(rod, b, coefficient=beta, rtol=1e-10).x  # falls from 1 to 0, whatever the one number beta
+    >>> temperature.sum().backward()
+    >>> bool(abs(beta.grad.sum()) < 1e-6)
+    True
+    """
+    if not is_tensor(source):
+        raise TypeError(f"source is a {type(source).__name__}; give a tensor, or take A.rhs for arrays")
+    operator, faces = _with_faces(A, coefficient, source, "source")
+    b = source.to(torch.float64).expand(operator.grid_shape)
+    for axis, (beta, face) in enumerate(zip(faces, operator._face_arrays())):
+        # A.rhs is linear in the coefficient of each axis: what one unit of it brings, given on its two sides.
+        for side, given in enumerate(_given_behind(operator, axis, dirichlet)):
+            n = operator.grid_shape[axis]
+            is_open = np.take(face, np.arange(n) + side, axis) != 0
+            unit = np.where(is_open & operator.unknowns, given, 0.0) / operator.spacing[axis] ** 2
+            b = b + beta.narrow(axis, side, n) * torch.as_tensor(unit, device=b.device)
+    fluxes = operator.rhs(0.0, flux=flux)
+    unknowns = torch.as_tensor(operator.unknowns, device=b.device)
+    return torch.where(unknowns, b + torch.as_tensor(fluxes, device=b.device), torch.zeros_like(b))
 
 
 def solve_tensor(solver, b, options, faces=()):
@@ -189,6 +231,33 @@ def _face_gradient(operator, axis, adjoint, x):
         shares[0] = shares[n] = 0.5
         total = total * shares.reshape([-1 if a == axis else 1 for a in range(total.ndim)])
     return total
+
+
+def _with_faces(A, coefficient, b, name):
+    """The operator with the coefficient's values, and the coefficient of its faces as tensors on b's device."""
+    several = isinstance(coefficient, tuple | list)
+    parts = list(coefficient) if several else [coefficient]
+    for part in parts:
+        if is_tensor(part) and part.device != b.device:
+            raise ValueError(f"coefficient is on device {part.device} and {name} on {b.device}; move one of them")
+    values = [_to_numpy(part, "coefficient") if is_tensor(part) else part for part in parts]
+    operator = with_coefficient(A, values if several else values[0])
+    if several:
+        return operator, [torch.as_tensor(part, dtype=torch.float64, device=b.device) for part in parts]
+    beta = torch.as_tensor(parts[0], dtype=torch.float64, device=b.device).expand(operator.grid_shape)
+    periodic = [low == "periodic" for low, _ in operator.boundary]
+    return operator, [_face_means(beta, axis, periodic[axis]) for axis in range(beta.ndim)]
+
+
+def _given_behind(operator, axis, dirichlet):
+    """The value given behind the low, then the high face of every cell along an axis; zero behind an unknown."""
+    data = _boundary_data(dirichlet, "dirichlet", operator.grid_shape)
+    given = np.where(operator.cells == Cell.DIRICHLET, data["cells"], 0.0)
+    for side in (0, 1):
+        behind = np.moveaxis(np.roll(given, 1 - 2 * side, axis), axis, 0)
+        if operator.boundary[axis][0] != "periodic":
+            behind[-side] = data[axis, side] if operator.boundary[axis][side] == "dirichlet" else 0.0
+        yield np.moveaxis(behind, 0, axis)
 
 
 def _face_means(beta, axis, periodic):

@@ -10,6 +10,7 @@ import scipy.sparse
 import torch
 
 from deconjugate.solver import Cell, PoissonOperator, PoissonSolver, SolveStatus, gallery, solve
+from deconjugate.solver.differentiable import rhs
 
 N, D, P = "neumann", "dirichlet", "periodic"
 BOUNDARIES = {
@@ -89,6 +90,51 @@ def test_one_number_for_a_coefficient_and_a_batch():
     A = domain((5, 4), D)
     b, beta = tensor(3, 5, 4), torch.tensor(1.7, dtype=torch.float64, requires_grad=True)
     assert gradcheck(lambda b, beta: solve(A, b, coefficient=beta, rtol=1e-13).x, (b, beta))
+
+
+def given_values(A, seed=4):
+    rng = np.random.default_rng(seed)
+    values = {"cells": rng.standard_normal(A.grid_shape)}
+    for axis, pair in enumerate(A.boundary):
+        shape = [n for a, n in enumerate(A.grid_shape) if a != axis]
+        values.update({(axis, side): rng.standard_normal(shape) for side in (0, 1) if pair[side] == D})
+    return values
+
+
+@pytest.mark.parametrize(("shape", "boundary"), CASES)
+@pytest.mark.parametrize("kind", ["cells", "faces"])
+def test_given_values_are_a_part_of_the_gradient(shape, boundary, kind):
+    A = domain(shape, boundary)
+    source, given = tensor(*shape, seed=1), given_values(A)
+    flux = {(axis, 1): 0.3 for axis, pair in enumerate(A.boundary) if pair[1] == N}
+    if kind == "cells":
+        parts, close = [tensor(*shape, seed=2, low=0.5, high=2.0)], lambda beta: beta
+    else:
+        parts, close = face_tensors(A)
+    beta = close(*parts)
+    array = [face.detach().numpy() for face in beta] if kind == "faces" else beta.detach().numpy()
+    expected = PoissonOperator(A.cells, boundary=A.boundary, spacing=A.spacing, coefficient=array)
+    expected = expected.rhs(source.detach().numpy(), dirichlet=given, flux=flux)
+    b = rhs(A, source, coefficient=beta, dirichlet=given, flux=flux)
+    np.testing.assert_allclose(b.detach(), expected, atol=1e-13)
+
+    def temperature(source, *parts):
+        beta = close(*parts)
+        b = rhs(A, source, coefficient=beta, dirichlet=given, flux=flux)
+        return solve(A, b, coefficient=beta, rtol=1e-13).x
+
+    assert torch.autograd.gradcheck(temperature, (source, *parts), eps=1e-4, rtol=1e-6, atol=1e-6, fast_mode=True)
+
+
+def test_a_right_hand_side_from_one_number_and_a_number():
+    A = domain((5, 4), D)
+    b = rhs(A, torch.tensor(2.0), coefficient=3.0, dirichlet=1.5)
+    expected = PoissonOperator(A.cells, boundary=D, spacing=A.spacing, coefficient=3.0).rhs(2.0, dirichlet=1.5)
+    np.testing.assert_allclose(b, expected, atol=1e-13)
+    with pytest.raises(TypeError, match="source is a ndarray; give a tensor"):
+        rhs(A, np.ones((5, 4)), coefficient=1.0)
+    with pytest.raises(ValueError, match="coefficient is on device meta and source on cpu; move one of them"):
+        rhs(A, torch.ones(5, 4), coefficient=torch.ones(5, 4, device="meta"))
 
 
 def test_second_derivatives():
@@ -280,3 +326,18 @@ def test_arrays_do_not_wake_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["False"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_tensors_stay_on_their_device():
+    A = domain((5, 4), D)
+    b, beta = (tensor(5, 4, seed=s, low=0.5).detach().cuda().requires_grad_() for s in (1, 2))
+    result = solve(A, rhs(A, b, coefficient=beta, dirichlet=1.0), coefficient=beta, rtol=1e-10)
+    result.x.sum().backward()
+    assert result.x.device == b.grad.device == beta.grad.device == b.device
+    near = [t.detach().cpu().requires_grad_() for t in (b, beta)]
+    solve(A, rhs(A, near[0], coefficient=near[1], dirichlet=1.0), coefficient=near[1], rtol=1e-10).x.sum().backward()
+    np.testing.assert_allclose(beta.grad.cpu(), near[1].grad, atol=1e-9)
+    np.testing.assert_allclose(b.grad.cpu(), near[0].grad, atol=1e-9)
+    with pytest.raises(ValueError, match="coefficient is on device cpu and b on cuda:0; move one of them"):
+        solve(A, b, coefficient=near[1])
