@@ -12,7 +12,7 @@ from deconjugate.solver.multigrid import Multigrid
 from deconjugate.solver.null_space import NullSpace
 from deconjugate.solver.result import SolveResult, SolveStatus
 from deconjugate.solver.unstructured import UnstructuredSolver
-from deconjugate.solver.vectors import VectorForm, is_tensor, norm
+from deconjugate.solver.vectors import VectorForm, has_tensor, is_tensor, norm
 
 METHODS = ("auto", "multigrid", "dct", "dcdm", "cg")
 _EPSILON = np.finfo(np.float64).eps
@@ -144,6 +144,8 @@ class PoissonSolver:
         """
         if self.operator is None:
             raise TypeError("update() needs a solver of a PoissonOperator")
+        if has_tensor(coefficient):
+            raise TypeError("coefficient is a torch tensor; give it to solve(A, b, coefficient=), or as .detach().numpy()")
         old = self.operator
         start = time.perf_counter()
         self._set_operator(
@@ -348,7 +350,7 @@ def with_coefficient(A, coefficient):
     """The PoissonOperator A with another coefficient, given in arrays."""
     if not isinstance(A, PoissonOperator):
         raise TypeError(f"coefficient belongs to a PoissonOperator, and A is a {type(A).__name__}; leave it out")
-    if any(map(is_tensor, coefficient if isinstance(coefficient, tuple | list) else [coefficient])):
+    if has_tensor(coefficient):
         raise TypeError("coefficient is a torch tensor and b is not; give both as tensors, or coefficient.numpy()")
     return PoissonOperator(A.cells, spacing=A.spacing, boundary=A.boundary, coefficient=coefficient)
 

@@ -24,6 +24,11 @@ def is_tensor(x):
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+def has_tensor(values):
+    """Whether values is a torch tensor, or a tuple or list with one in it."""
+    return any(map(is_tensor, values if isinstance(values, tuple | list) else [values]))
+
+
 class VectorForm:
     """How b came in: grid array, every cell flat, or the unknowns flat; and its batch axes."""
 

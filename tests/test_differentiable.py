@@ -318,6 +318,12 @@ def test_bad_input_is_named(arguments, error, message):
         solve(arguments.pop("A"), arguments.pop("b"), **arguments)
 
 
+@pytest.mark.parametrize("coefficient", [ONES, [np.ones((7, 5)), torch.ones(6, 6)]])
+def test_a_solver_is_not_updated_by_a_tensor(coefficient):
+    with pytest.raises(TypeError, match=r"coefficient is a torch tensor; give it to solve\(A, b, coefficient=\)"):
+        PoissonSolver(A).update(coefficient=coefficient)
+
+
 def test_arrays_do_not_wake_torch():
     code = (
         "import sys, numpy as np; from deconjugate.solver import PoissonOperator, solve;"
