@@ -145,7 +145,7 @@ class PoissonSolver:
         if self.operator is None:
             raise TypeError("update() needs a solver of a PoissonOperator")
         if has_tensor(coefficient):
-            raise TypeError("coefficient is a torch tensor; give it to solve(A, b, coefficient=), or as .detach().numpy()")
+            raise TypeError("coefficient is a torch tensor; give it to solve(A, b, coefficient=), or as an array")
         old = self.operator
         start = time.perf_counter()
         self._set_operator(
