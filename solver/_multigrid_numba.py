@@ -100,26 +100,26 @@ def _gather_row(out, b, x, level, shape, periodic, i, j):
 
 
 @njit(**OPTIONS)
-def _relax_plane(x, b, dinv, level, shape, periodic, i, colour, backwards, mask, row):
-    """x += omega D^-1 (b - A x) on the cells of one colour of plane i; mask alternates omega and 0."""
+def _relax_plane(x, b, dinv, level, shape, periodic, i, colour, backwards, omega, mask, row):
+    """x += omega D^-1 (b - A x) on the cells of one colour of plane i; mask alternates 1 and 0."""
     n1, n2 = shape[1], shape[2]
     for step in range(n1):
         j = n1 - 1 - step if backwards else step
         o = _gather_row(row, b, x, level, shape, periodic, i, j)
         parity = np.uint64((i + j + colour) & 1)
         for k in range(np.uint64(n2)):
-            x[o + k] += mask[k + parity] * (dinv[o + k] * row[k] - x[o + k])
+            x[o + k] += omega * mask[k + parity] * (dinv[o + k] * row[k] - x[o + k])
 
 
 @njit(**OPTIONS)
-def _start_plane(x, b, dinv, shape, i, colour, mask):
+def _start_plane(x, b, dinv, shape, i, colour, omega, mask):
     """What :func:`_relax_plane` gives from x = 0."""
     _, n1, n2 = shape
     for j in range(n1):
         o = np.uint64((i * n1 + j) * n2)
         parity = np.uint64((i + j + colour) & 1)
         for k in range(np.uint64(n2)):
-            x[o + k] = mask[k + parity] * dinv[o + k] * b[o + k]
+            x[o + k] = omega * mask[k + parity] * dinv[o + k] * b[o + k]
 
 
 @njit(**OPTIONS)
@@ -151,98 +151,96 @@ def _add_plane(x, coarse, dinv, shape, factors, moved, i):
 
 
 @njit(**OPTIONS)
-def _stage(x, b, dinv, level, shape, periodic, i, stage, first, zero_start, mask, row):
-    colour = (first + stage) & 1
-    if stage == 0 and zero_start:
-        _start_plane(x, b, dinv, shape, i, colour, mask)
+def _stage(x, b, dinv, level, shape, periodic, i, stage, weights, after, mask, row):
+    """Half-sweep number `stage` on plane i, the last one first after the coarse correction."""
+    turn = weights.size - 1 - stage if after else stage
+    if turn == 0 and not after:
+        _start_plane(x, b, dinv, shape, i, 0, weights[0], mask)
     else:
-        _relax_plane(x, b, dinv, level, shape, periodic, i, colour, first == 1, mask, row)
+        _relax_plane(x, b, dinv, level, shape, periodic, i, turn & 1, after, weights[turn], mask, row)
 
 
 @njit(**OPTIONS)
-def _scratch(n2, omega):
-    """(omega and 0 in turn, a row)."""
+def _scratch(n2):
+    """(1 and 0 in turn, a row)."""
     mask = np.zeros(n2 + 1, np.float32)
-    mask[::2] = omega
+    mask[::2] = 1
     return mask, np.empty(n2, np.float32)
 
 
 @njit(**OPTIONS)
-def _smooth_serial(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved):
-    """Half-sweep after half-sweep; rows and planes backwards when first is 1.
+def _smooth_serial(x, b, dinv, level, shape, periodic, weights, after, coarse, factors, moved):
+    """Half-sweep after half-sweep; rows and planes backwards after the coarse correction.
 
     So post-smoothing is the transpose of pre-smoothing even where an odd periodic axis lets a colour meet itself.
     """
-    mask, row = _scratch(shape[2], omega)
+    mask, row = _scratch(shape[2])
     for i in range(shape[0]):
-        if zero_start:
+        if after:
+            _add_plane(x, coarse, dinv, shape, factors, moved, i)
+        else:
             for k in range(i * shape[1] * shape[2], (i + 1) * shape[1] * shape[2]):
                 x[k] = 0
-        else:
-            _add_plane(x, coarse, dinv, shape, factors, moved, i)
-    for stage in range(stages):
+    for stage in range(weights.size):
+        turn = weights.size - 1 - stage if after else stage
         for step in range(shape[0]):
-            i = step if first == 0 else shape[0] - 1 - step
-            _stage(x, b, dinv, level, shape, periodic, i, stage, first, False, mask, row)
+            i = shape[0] - 1 - step if after else step
+            _relax_plane(x, b, dinv, level, shape, periodic, i, turn & 1, after, weights[turn], mask, row)
 
 
 @njit(**OPTIONS)
-def _smooth_slab(
-    x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved, slab, slabs
-):
+def _smooth_slab(x, b, dinv, level, shape, periodic, weights, after, coarse, factors, moved, slab, slabs):
     """What can be done on one slab before its neighbours are done."""
     n0 = shape[0]
-    mask, row = _scratch(shape[2], omega)
-    lead = 0 if zero_start else 1
+    mask, row = _scratch(shape[2])
+    stages, lead = weights.size, 1 if after else 0
     low, high = slab * n0 // slabs, (slab + 1) * n0 // slabs
     cut_low = low > 0 or periodic[0]
     cut_high = high < n0 or periodic[0]
     for front in range(low, high + stages + lead):
-        if not zero_start and front < high:
+        if after and front < high:
             _add_plane(x, coarse, dinv, shape, factors, moved, front)
         for stage in range(stages):
             i = front - stage - lead
             start = low + (stage + lead if cut_low else 0)
             stop = high - (stage + lead if cut_high else 0)
             if start <= i < stop:
-                _stage(x, b, dinv, level, shape, periodic, i, stage, first, zero_start, mask, row)
+                _stage(x, b, dinv, level, shape, periodic, i, stage, weights, after, mask, row)
 
 
 @njit(**OPTIONS)
-def _smooth_edge(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, edge, slabs):
+def _smooth_edge(x, b, dinv, level, shape, periodic, weights, after, edge, slabs):
     """What is left around the plane where two slabs meet."""
     n0 = shape[0]
-    mask, row = _scratch(shape[2], omega)
+    mask, row = _scratch(shape[2])
     middle = edge * n0 // slabs
-    for stage in range(stages):
-        reach = stage + (0 if zero_start else 1)
+    for stage in range(weights.size):
+        reach = stage + (1 if after else 0)
         for i in range(middle - reach, middle + reach):
-            _stage(x, b, dinv, level, shape, periodic, i % n0, stage, first, zero_start, mask, row)
+            _stage(x, b, dinv, level, shape, periodic, i % n0, stage, weights, after, mask, row)
 
 
 @njit(parallel=True, **OPTIONS)
-def smooth(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved, slabs):
-    """Half-sweeps of alternating colour, the first of colour `first`, from x = 0 or after x += P coarse.
+def smooth(x, b, dinv, level, shape, periodic, weights, after, coarse, factors, moved, slabs):
+    """Half-sweeps of alternating colour with the given weights: from x = 0, or, `after` x += P coarse, in reverse order.
 
-    Slabs that meet others (or, where axis 0 is periodic, themselves) need more than 2 (stages + 1) planes, and
+    Slabs that meet others (or, where axis 0 is periodic, themselves) need more than 2 (half-sweeps + 1) planes, and
     periodic axes an even size; slabs = 0 asks for neither.
     """
     if slabs == 0:
-        _smooth_serial(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved)
+        _smooth_serial(x, b, dinv, level, shape, periodic, weights, after, coarse, factors, moved)
     elif slabs == 1:
-        _smooth_slab(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved, 0, 1)
+        _smooth_slab(x, b, dinv, level, shape, periodic, weights, after, coarse, factors, moved, 0, 1)
         if periodic[0]:
-            _smooth_edge(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, 0, 1)
+            _smooth_edge(x, b, dinv, level, shape, periodic, weights, after, 0, 1)
     else:
         for slab in prange(slabs):
             one = np.int64(slab)
-            _smooth_slab(
-                x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, coarse, factors, moved, one, slabs
-            )
+            _smooth_slab(x, b, dinv, level, shape, periodic, weights, after, coarse, factors, moved, one, slabs)
         for edge in prange(slabs):
             if edge > 0 or periodic[0]:
                 one = np.int64(edge)
-                _smooth_edge(x, b, dinv, level, shape, periodic, stages, first, omega, zero_start, one, slabs)
+                _smooth_edge(x, b, dinv, level, shape, periodic, weights, after, one, slabs)
 
 
 @njit(**OPTIONS)
@@ -273,7 +271,7 @@ def _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, ro
 
 @njit(**OPTIONS)
 def _restrict_planes(x, b, dinv, level, shape, periodic, factors, coarse, start, stop):
-    _, row = _scratch(shape[2], np.float32(0))
+    _, row = _scratch(shape[2])
     total = np.empty_like(row)
     for big in range(start, stop):
         _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, row, total)

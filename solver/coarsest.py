@@ -23,12 +23,9 @@ class Coarsest:
     def __init__(self, level, periodic):
         self._known = level.dinv > 0
         i, j, t = _couplings(level, periodic)
-        n, component = connected_components(coo_array((t, (i, j)), shape=(level.size, level.size)), directed=False)
         given = level.given.astype(np.float64) if level.given.size else np.zeros(level.size)
         diagonal = given + np.bincount(i, t, level.size) + np.bincount(j, t, level.size)
-        first = np.full(n, level.size)
-        np.minimum.at(first, component, np.arange(level.size))
-        loose = first[np.bincount(component, given, n) <= 0]
+        loose = loose_cells(level, periodic)
         diagonal[loose] += np.where(diagonal[loose] > 0, diagonal[loose], 1.0)
         low, high = np.minimum(i, j), np.maximum(i, j)
         band = int((high - low).max(initial=0))
@@ -41,6 +38,18 @@ class Coarsest:
     def solve(self, b, x):
         """x = A^-1 b; flat float32 arrays of the level."""
         solve_banded(self._factor, b, self._known, x)
+
+
+def loose_cells(level, periodic):
+    """True at the first cell of every component of a level that has no given value; bool, flat."""
+    i, j, t = _couplings(level, periodic)
+    n, component = connected_components(coo_array((t, (i, j)), shape=(level.size, level.size)), directed=False)
+    given = level.given.astype(np.float64) if level.given.size else np.zeros(level.size)
+    first = np.full(n, level.size)
+    np.minimum.at(first, component, np.arange(level.size))
+    loose = np.zeros(level.size, bool)
+    loose[first[np.bincount(component, given, n) <= 0]] = True
+    return loose
 
 
 def _couplings(level, periodic):

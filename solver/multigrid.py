@@ -45,8 +45,13 @@ class Multigrid:
     Source: Brandt and Livne, Multigrid Techniques (2011); over-correction: Braess, Computing 55, 379 (1995).
     """
 
-    def __init__(self, operator, *, sweeps=2, coarse_sweeps=4, omega=1.15):
-        self.sweeps, self.coarse_sweeps, self.omega = int(sweeps), int(coarse_sweeps), np.float32(omega)
+    def __init__(
+        self, operator, *, sweeps=2, coarse_sweeps=4, omega=1.15, relaxation=None, cut_cells=None, coarsest=_COARSEST
+    ):
+        if relaxation is None:
+            relaxation = [np.full(round(2 * count), omega) for count in (sweeps, coarse_sweeps)]
+        self.relaxation = [np.asarray(weights, np.float32) for weights in relaxation]
+        self._cut_cells = cut_cells
         self.operator = operator
         self.periodic = operator._periodic
         self._threads = numba.get_num_threads()
@@ -56,7 +61,7 @@ class Multigrid:
             operator.spacing[1] if len(operator.spacing) == 3 else 1.0,
             operator.spacing[-1],
         ]
-        while self.levels[-1].size > _COARSEST:
+        while self.levels[-1].size > coarsest:
             level = self.levels[-1]
             strength = [1.0 / h**2 if n > 1 else 0.0 for h, n in zip(spacing, level.shape)]
             factors = tuple(2 if s >= _STRONG * max(strength) > 0 else 1 for s in strength)
@@ -95,6 +100,11 @@ class Multigrid:
             aggregates.add_moved(level.moved[0], *fine, factors, self.periodic, *faces, given, factor_given)
         dinv = np.empty(shape, np.float32)
         coarsen.close_level(*faces, self.periodic, given, dinv)
+        if self._cut_cells is not None:
+            plain = faces, given, dinv
+            faces, given = _allocate(shape)
+            self._cut_cells.adjust(level, self.operator, *plain, depth + 1, faces, given)
+            coarsen.close_level(*faces, self.periodic, given, dinv)
         flat = (*(f.reshape(-1) for f in faces), np.ones(3, np.float32), False)
         return _Level(shape, dinv.reshape(-1), flat, given.reshape(-1))
 
@@ -111,19 +121,19 @@ class Multigrid:
         coarse = self.levels[depth + 1]
         if coarse.x is None:
             coarse.x, coarse.b = np.empty(coarse.size, np.float32), np.empty(coarse.size, np.float32)
-        stages = 2 * (self.sweeps if depth == 0 else self.coarse_sweeps)
-        self._smooth(level, x, b, stages, 0, True, coarse)
+        weights = self.relaxation[min(depth, len(self.relaxation) - 1)]
+        self._smooth(level, x, b, weights, False, coarse)
         kernels.restrict_residual(
             x, b, level.dinv, level.arrays, level.shape, self.periodic, level.factors, level.moved,
             coarse.b, self._chunks(level),
         )  # fmt: skip
         self._visit(depth + 1, coarse.b, coarse.x)
-        self._smooth(level, x, b, stages, 1, False, coarse)
+        self._smooth(level, x, b, weights, True, coarse)
 
-    def _smooth(self, level, x, b, stages, first, zero_start, coarse):
+    def _smooth(self, level, x, b, weights, after, coarse):
         kernels.smooth(
-            x, b, level.dinv, level.arrays, level.shape, self.periodic, stages, first, self.omega, zero_start,
-            coarse.x, level.factors, level.moved, self._slabs(level, stages),
+            x, b, level.dinv, level.arrays, level.shape, self.periodic, weights, after,
+            coarse.x, level.factors, level.moved, self._slabs(level, weights.size),
         )  # fmt: skip
 
     def _slabs(self, level, stages):

@@ -1,0 +1,67 @@
+"""What the learned multigrid learned: factors for coarse faces beside walls and jumps, and relaxation weights."""
+
+import numpy as np
+
+from deconjugate.solver import _cut_cells_numba as kernels
+
+# Levels told apart by the weights: the first, the second, and all coarser ones.
+DEPTHS = 3
+# Factors lie between exp(-bound) and exp(bound).
+FACTOR_BOUND = 1.2
+
+
+class CutCells:
+    """Factors for the coarse faces of a multigrid hierarchy, from a small network, and its relaxation weights.
+
+    .. math:: t' = t \\exp(c\\, s(w^T (s(W u_- + v e + b) + s(W u_+ + v e + b)) + \\beta)), \\quad s(x) = x / (1 + |x|)
+
+    t is the plain coarse transmissibility between two blocks; u_-, u_+ are six ratios seen from either block, e one
+    of the face; all of them vanish inside a plain region and none changes when A is multiplied by a number:
+
+    - faces inside the block along the axis against t; the same across it; coarse faces across the axis against t;
+      the block's far face against t;
+    - the share of the block's cells that are no unknowns; the share of given values in its diagonal;
+    - e: how unevenly the fine faces that t covers are open.
+
+    b and beta are those of the level (first, second, coarser) and of the dimension. Coefficients towards given
+    values have a network of three ratios. Whatever the weights, t' is positive where t is: see LearnedMultigrid.
+
+    Parameters
+    ----------
+    arrays : dict of arrays
+        The weights by name, as in the weights file.
+    """
+
+    def __init__(self, arrays):
+        a = {name: np.ascontiguousarray(value, np.float32) for name, value in arrays.items()}
+        self._face = a["end_weight"], a["edge_weight"]
+        self._face_biases = a["hidden_bias"], a["out_weight"], a["out_bias"]
+        self._given_weight, self._given_bias = a["given_weight"], a["given_bias"]
+        self._given_out = a["given_out_weight"], a["given_out_bias"]
+        self._relaxation = 2 / (1 + np.exp(-a["relaxation_logit"]))
+
+    def relaxation(self, axes):
+        """Weights of the half-sweeps of each level, in (0, 2), for problems of so many axes."""
+        return list(self._relaxation[0 if axes == 3 else 1])
+
+    def adjust(self, level, operator, faces, given, dinv, depth, out_faces, out_given):
+        """Multiply the closed coarse faces and given parts of level ``depth`` by their factors, into out."""
+        shape = given.shape
+        inner, uneven = np.empty((3, *shape), np.float32), np.empty((3, *shape), np.float32)
+        empty, plain = np.empty(shape, np.float32), np.empty(shape, np.bool_)
+        fine = level.faces if not level.uniform else [np.zeros((0, 0, 0), np.float32)] * 3
+        periodic, factors = operator._periodic, level.factors
+        axes = tuple(n > 1 for n in operator._shape3)
+        kernels.look_at_blocks(
+            operator._code.reshape(operator._shape3), level.arrays[3], *fine, level.dinv.reshape(level.shape),
+            level.uniform, periodic, factors, inner, uneven, empty, plain,
+        )  # fmt: skip
+        kind = min(depth, DEPTHS) - 1 + (DEPTHS if sum(axes) < 3 else 0)
+        hidden_bias, out_weight, out_bias = self._face_biases
+        given_out_weight, given_out_bias = self._given_out
+        kernels.adjust(
+            level.arrays[3], *faces, given, dinv, periodic, axes, factors, inner, uneven, empty, plain,
+            (*self._face, hidden_bias[kind], out_weight, out_bias[kind]),
+            (self._given_weight, self._given_bias[kind], given_out_weight, given_out_bias[kind]),
+            np.float32(FACTOR_BOUND), *out_faces, out_given,
+        )  # fmt: skip
