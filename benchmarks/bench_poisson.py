@@ -21,7 +21,7 @@ import numba
 import numpy as np
 import scipy.fft
 from flows import moving_sphere, phiflow_plume
-from machine import describe
+from machine import describe, interleaved_seconds
 from peers import absent, as_peers_want, peers
 from shapes import shapes
 
@@ -180,7 +180,7 @@ def bench_shapes(options):
 
 
 def bench_batches(options):
-    """Right-hand sides in one call beside as many calls of ``solve``, and a gradient beside its solve."""
+    """Right-hand sides in one call beside as many calls of ``solve``, and a gradient beside its solve: best times."""
     small = [((64, 64), 16), ((256, 256), 8), ((32,) * 3, 16), ((64,) * 3, 8)]
     cases = small if options.quick else [*small, ((1024, 1024), 8), ((128,) * 3, 4)]
     headings = "systems", "one by one (ms each)", "in one call (ms each)", "one by one : one call"
@@ -195,7 +195,7 @@ def bench_batches(options):
             check(A, system, x)
             if not np.array_equal(x, one):
                 raise RuntimeError("a system in a batch gets another answer than alone")
-        apart, together = interleaved((single, batch), 5 if options.quick else 9)
+        apart, together = interleaved_seconds((single, batch), repeats=5 if options.quick else 9)
         least = min(least, apart / together)
         cells = "x".join(map(str, shape))
         row(cells, count, f"{1e3 * apart / count:.2f}", f"{1e3 * together / count:.2f}", f"{apart / together:.2f}")
@@ -228,7 +228,7 @@ def bench_gradients(options):
     slope, quotient = float((beta.grad * step).sum()), float(ends[0] - ends[1]) / 2
     if abs(slope - quotient) > 1e-3 * abs(quotient):
         raise RuntimeError(f"the gradient along a direction is {slope:.6g}, by differences {quotient:.6g}")
-    alone, with_gradient = interleaved((forward, both), 3 if options.quick else 7)
+    alone, with_gradient = interleaved_seconds((forward, both), repeats=3 if options.quick else 7)
     table("gradient in a coefficient of cells", "solve (ms)", "solve and gradient (ms)", "ratio", "error of a slope")
     error = f"{abs(slope / quotient - 1):.0e}"
     row(f"sphere, {n}^3", f"{1e3 * alone:.0f}", f"{1e3 * with_gradient:.0f}", f"{with_gradient / alone:.2f}", error)
