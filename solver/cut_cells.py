@@ -10,6 +10,12 @@ DEPTHS = 3
 FACTOR_BOUND = 1.2
 
 
+def kind_of(hierarchy, depth):
+    """Which row of the weights a level takes, and the step from it to the next."""
+    flat, varies = sum(n > 1 for n in hierarchy.levels[0].shape) < 3, not hierarchy.levels[0].uniform
+    return DEPTHS * (2 * flat + varies) + min(depth, DEPTHS - 1)
+
+
 class CutCells:
     """Factors for the coarse faces of a multigrid hierarchy, from a small network, and its relaxation weights.
 
@@ -23,8 +29,10 @@ class CutCells:
     - the share of the block's cells that are no unknowns; the share of given values in its diagonal;
     - e: how unevenly the fine faces that t covers are open.
 
-    b and beta are those of the level (first, second, coarser) and of the dimension. Coefficients towards given
-    values have a network of three ratios. Whatever the weights, t' is positive where t is: see LearnedMultigrid.
+    b and beta are those of the level (first, second, coarser), of the dimension and of the kind of coefficient
+    (uniform or not). Coefficients towards given values have a network of three ratios. The relaxation weights of a
+    level depend on the same, and on how unequal the couplings along the axes are. Whatever the weights, t' is
+    positive where t is and relaxation stays inside (0, 2): see LearnedMultigrid.
 
     Parameters
     ----------
@@ -38,14 +46,20 @@ class CutCells:
         self._face_biases = a["hidden_bias"], a["out_weight"], a["out_bias"]
         self._given_weight, self._given_bias = a["given_weight"], a["given_bias"]
         self._given_out = a["given_out_weight"], a["given_out_bias"]
-        self._relaxation = 2 / (1 + np.exp(-a["relaxation_logit"]))
+        self._relaxation = a["relaxation_logit"], a["relaxation_slope"]
 
-    def relaxation(self, axes):
-        """Weights of the half-sweeps of each level, in (0, 2), for problems of so many axes."""
-        return list(self._relaxation[0 if axes == 3 else 1])
+    def relaxation(self, hierarchy):
+        """Weights of the half-sweeps of each level, in (0, 2)."""
+        logit, slope = self._relaxation
+        kinds = [kind_of(hierarchy, depth) for depth in range(len(hierarchy.levels))]
+        return [
+            2 / (1 + np.exp(-logit[kind] - slope[kind] * level.anisotropy))
+            for kind, level in zip(kinds, hierarchy.levels)
+        ]
 
-    def adjust(self, level, operator, faces, given, dinv, depth, out_faces, out_given):
-        """Multiply the closed coarse faces and given parts of level ``depth`` by their factors, into out."""
+    def adjust(self, hierarchy, faces, given, dinv, out_faces, out_given):
+        """Multiply the closed coarse faces and given parts below a hierarchy's last level by their factors, into out."""
+        level, operator = hierarchy.levels[-1], hierarchy.operator
         shape = given.shape
         inner, uneven = np.empty((3, *shape), np.float32), np.empty((3, *shape), np.float32)
         empty, plain = np.empty(shape, np.float32), np.empty(shape, np.bool_)
@@ -56,7 +70,7 @@ class CutCells:
             operator._code.reshape(operator._shape3), level.arrays[3], *fine, level.dinv.reshape(level.shape),
             level.uniform, periodic, factors, inner, uneven, empty, plain,
         )  # fmt: skip
-        kind = min(depth, DEPTHS) - 1 + (DEPTHS if sum(axes) < 3 else 0)
+        kind = kind_of(hierarchy, len(hierarchy.levels) - 1)
         hidden_bias, out_weight, out_bias = self._face_biases
         given_out_weight, given_out_bias = self._given_out
         kernels.adjust(

@@ -4,15 +4,16 @@ import numpy as np
 import torch
 
 from deconjugate.solver.coarsest import loose_cells
-from deconjugate.solver.cut_cells import DEPTHS, FACTOR_BOUND
+from deconjugate.solver.cut_cells import FACTOR_BOUND, kind_of
 
 
 class TorchMultigrid:
     """The cycle of a hierarchy as differentiable torch operations.
 
     The geometry (shapes, blocks, which cells moved, which value at the coarsest level is fixed) is that of a
-    Multigrid made by numba; transmissibilities, weights and vectors are tensors. Faces are held low side first: t[a] has the
-    grid's shape, and its first slice along a is the face to the far end of a periodic axis, zero elsewhere.
+    Multigrid made by numba; transmissibilities, weights and vectors are tensors. Faces are held by the cell above
+    them: t[a] has the grid's shape, and its first slice along a is the face to the far end of a periodic axis, zero
+    elsewhere.
 
     Parameters
     ----------
@@ -23,6 +24,8 @@ class TorchMultigrid:
     def __init__(self, hierarchy, dtype=torch.float64, device="cpu"):
         self.dtype, self.device = dtype, device
         self.axes = [a for a, n in enumerate(hierarchy.levels[0].shape) if n > 1]
+        self.kinds = [kind_of(hierarchy, depth) for depth in range(len(hierarchy.levels))]
+        self.anisotropy = [level.anisotropy for level in hierarchy.levels]
         self.levels = [_Blocks(level, hierarchy.periodic, self._tensor) for level in hierarchy.levels]
         for fine, coarse in zip(self.levels, self.levels[1:]):
             fine.meet(coarse, hierarchy.periodic)
@@ -44,7 +47,7 @@ class TorchMultigrid:
             t, g = fine.coarsen(self.faces[-1], self.given[-1], depth)
             if model is not None:
                 edges, sources = fine.features(self.faces[-1], t, g, self.axes)
-                kind = min(depth, DEPTHS) - 1 + (DEPTHS if len(self.axes) < 3 else 0)
+                kind = self.kinds[depth - 1]
                 t = [face * torch.exp(FACTOR_BOUND * soft(model.face(*edge, kind))) for face, edge in zip(t, edges)]
                 g = g * torch.exp(FACTOR_BOUND * soft(model.given(sources, kind)))
             self.faces.append(t)
@@ -68,7 +71,7 @@ class TorchMultigrid:
         return self.diagonal[0] * x - _neighbours(self.faces[0], x)
 
     def apply(self, r, relaxation):
-        """M r; relaxation as for Multigrid, a sequence of half-sweep weights for each level."""
+        """M r; relaxation holds the weights of the half-sweeps for each level."""
         return self._visit(0, r, relaxation)
 
     def _visit(self, depth, b, relaxation):
@@ -77,7 +80,7 @@ class TorchMultigrid:
             x = torch.cholesky_solve(torch.where(dinv > 0, b, 0).reshape(-1, 1), self.factor).reshape(b.shape)
             return torch.where(dinv > 0, x, 0)
         faces, d = self.faces[depth], self.diagonal[depth]
-        weights = relaxation[min(depth, len(relaxation) - 1)]
+        weights = relaxation[depth]
         x = weights[0] * level.colour[0] * dinv * b
         for stage, weight in enumerate(weights[1:], start=1):
             x = x + weight * level.colour[stage % 2] * (dinv * (b + _neighbours(faces, x)) - x)
@@ -186,7 +189,7 @@ class _Blocks:
             ends = []
             for side in (1, 0):  # the cell below the face, then the one above it
 
-                def end(x, side=side):
+                def end(x, side=side, axis=axis):
                     return torch.roll(x, 1, axis) if side else x
 
                 far = torch.roll(t, 1, axis) if side else torch.roll(t, -1, axis)

@@ -46,12 +46,12 @@ class Multigrid:
     """
 
     def __init__(
-        self, operator, *, sweeps=2, coarse_sweeps=4, omega=1.15, relaxation=None, cut_cells=None, coarsest=_COARSEST
+        self, operator, *, sweeps=2, coarse_sweeps=4, omega=1.15, relaxation=None, weights=None, coarsest=_COARSEST
     ):
         if relaxation is None:
             relaxation = [np.full(round(2 * count), omega) for count in (sweeps, coarse_sweeps)]
         self.relaxation = [np.asarray(weights, np.float32) for weights in relaxation]
-        self._cut_cells = cut_cells
+        self._weights = weights
         self.operator = operator
         self.periodic = operator._periodic
         self._threads = numba.get_num_threads()
@@ -61,12 +61,16 @@ class Multigrid:
             operator.spacing[1] if len(operator.spacing) == 3 else 1.0,
             operator.spacing[-1],
         ]
+        self.levels[0].anisotropy = _anisotropy(_strength(spacing, self.levels[0].shape))
         while self.levels[-1].size > coarsest:
             level = self.levels[-1]
-            strength = [1.0 / h**2 if n > 1 else 0.0 for h, n in zip(spacing, level.shape)]
+            strength = _strength(spacing, level.shape)
             factors = tuple(2 if s >= _STRONG * max(strength) > 0 else 1 for s in strength)
             self.levels.append(self._coarsen(level, factors, len(self.levels) - 1))
             spacing = [h * c for h, c in zip(spacing, factors)]
+            self.levels[-1].anisotropy = _anisotropy(_strength(spacing, self.levels[-1].shape))
+        if weights is not None:
+            self.relaxation = [np.asarray(row, np.float32) for row in weights.relaxation(self)]
         self._coarsest = Coarsest(self.levels[-1], self.periodic)
 
     def _finest(self):
@@ -100,10 +104,10 @@ class Multigrid:
             aggregates.add_moved(level.moved[0], *fine, factors, self.periodic, *faces, given, factor_given)
         dinv = np.empty(shape, np.float32)
         coarsen.close_level(*faces, self.periodic, given, dinv)
-        if self._cut_cells is not None:
+        if self._weights is not None:
             plain = faces, given, dinv
             faces, given = _allocate(shape)
-            self._cut_cells.adjust(level, self.operator, *plain, depth + 1, faces, given)
+            self._weights.adjust(self, *plain, faces, given)
             coarsen.close_level(*faces, self.periodic, given, dinv)
         flat = (*(f.reshape(-1) for f in faces), np.ones(3, np.float32), False)
         return _Level(shape, dinv.reshape(-1), flat, given.reshape(-1))
@@ -155,6 +159,7 @@ class _Level:
         self.size = dinv.size
         self.uniform = arrays[4]
         self.factors = self.moved = self.x = self.b = None
+        self.anisotropy = 0.0
 
     @property
     def faces(self):
@@ -183,6 +188,17 @@ class _Level:
         first = np.searchsorted(cells, np.arange(self.shape[0] + 1) * (self.shape[1] * self.shape[2]))
         self.moved = cells, own, target.reshape(-1)[cells].astype(np.int64), first
         return target
+
+
+def _strength(spacing, shape):
+    """Coupling along each axis, per volume; zero along an axis of one cell."""
+    return [1.0 / h**2 if n > 1 else 0.0 for h, n in zip(spacing, shape)]
+
+
+def _anisotropy(strength):
+    """0 where the axes are coupled alike, towards 1 - 1 / axes where one dominates."""
+    active = np.array([s for s in strength if s > 0])
+    return float(1 - active.sum() ** 2 / (active.size * (active**2).sum())) if active.size else 0.0
 
 
 def _face_views(arrays, shape):

@@ -60,6 +60,7 @@ def configure_dcdm(parser):
     parser.add_argument("--start", default="two-grid", help="two-grid, random, or a .safetensors file of weights")
     for name in ("size", "ndim", "batch", "life", "window", "lanczos", "geometries"):
         parser.add_argument(f"--{name}", type=int)
+    parser.add_argument("--loss", choices=("residual", "energy"), help="the paper's, or the energy that is left")
     for name in ("ritz", "open"):
         parser.add_argument(f"--{name}", type=float)
 
@@ -78,7 +79,7 @@ def train_dcdm(options):
     config = training_config(options)
     given = {name: getattr(options, name) for name in dcdm_training.DcdmData.__dataclass_fields__}
     given = {name: value for name, value in given.items() if value is not None}
-    data = dcdm_training.DcdmData(**({**dcdm_training.PAPER} if options.recipe == "paper" else {}) | given)
+    data = dcdm_training.DcdmData(**(dcdm_training.PAPER if options.recipe == "paper" else {}) | given)
     torch.manual_seed(config.seed)
     layers = {"small": dcdm.SMALL, "large": dcdm.LARGE}[options.layers]
     network = dcdm.DcdmNetwork(data.ndim, **layers)
@@ -113,7 +114,49 @@ def train_dcdm(options):
     )
 
 
-NETWORKS = {"dcdm": (configure_dcdm, train_dcdm)}
+def configure_multigrid(parser):
+    common_options(parser)
+    parser.set_defaults(learning_rate=0.015, steps=6000, average=0.99, threads=1)
+
+
+def train_multigrid(options):
+    import numba
+    import torch
+
+    from deconjugate.operators.learned import weights
+    from deconjugate.operators.learned.training import train
+    from deconjugate.solver.train_multigrid import CutCells, MultigridTask
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+        numba.set_num_threads(options.threads)
+    config = training_config(options)
+    network, task = CutCells(config.seed), MultigridTask(config.seed)
+    history = train(
+        network,
+        task,
+        config,
+        checkpoint=options.out,
+        time_budget=options.time_budget,
+        checkpoint_seconds=options.checkpoint_every,
+        validate_steps=options.validate_steps,
+    )
+    card = {
+        "architecture": "LearnedMultigrid",
+        "arguments": {},
+        "data": "random problems of solver/train_multigrid.py, 14 to 30 cells a side in 3-D, 40 to 96 in 2-D",
+        "recipe": {"torch": torch.__version__, "configurations": history["configurations"]},
+        "seed": config.seed,
+        "metrics": {name: history[name] for name in ("step", "seconds", "skipped", "finished", "curve", "validation")},
+        "licence": options.licence,
+    }
+    weights.save(options.out / "weights.safetensors", network.state_dict(), card)
+    print(
+        f"step {history['step']} of {config.steps}, {history['seconds']:.0f} s: {options.out / 'weights.safetensors'}"
+    )
+
+
+NETWORKS = {"dcdm": (configure_dcdm, train_dcdm), "multigrid": (configure_multigrid, train_multigrid)}
 
 if __name__ == "__main__":
     main()

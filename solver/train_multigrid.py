@@ -15,6 +15,18 @@ HIDDEN, HIDDEN_GIVEN = 12, 8
 # A small coarsest level makes deep hierarchies of small grids.
 _COARSEST = 80
 _UNROLLED = 5
+_SMALLEST = 500
+# Kinds of problems, and how often each is drawn.
+KINDS = {
+    "balls": 0.25,
+    "plates": 0.15,
+    "surface": 0.15,
+    "porous": 0.05,
+    "jump": 0.15,
+    "layers": 0.07,
+    "lognormal": 0.05,
+    "mixed": 0.13,
+}
 
 
 class CutCells(torch.nn.Module):
@@ -30,15 +42,15 @@ class CutCells(torch.nn.Module):
         def zeros(*shape):
             return torch.nn.Parameter(torch.zeros(*shape, dtype=torch.float64))
 
-        kinds = 2 * DEPTHS
+        kinds = 4 * DEPTHS  # two and three dimensions, uniform coefficient or not
         self.end_weight, self.edge_weight = normal(HIDDEN, 6), normal(HIDDEN)
         self.hidden_bias = normal(kinds, HIDDEN, scale=0.2)
         self.out_weight, self.out_bias = zeros(HIDDEN), zeros(kinds)
         self.given_weight, self.given_bias = normal(HIDDEN_GIVEN, 3), normal(kinds, HIDDEN_GIVEN, scale=0.2)
         self.given_out_weight, self.given_out_bias = zeros(HIDDEN_GIVEN), zeros(kinds)
-        self.relaxation_logit = torch.nn.Parameter(
-            torch.full((2, DEPTHS, HALF_SWEEPS), float(np.log(1.15 / 0.85)), dtype=torch.float64)
-        )
+        # Relaxation by 1.15 at first.
+        start = torch.full((kinds, HALF_SWEEPS), float(np.log(1.15 / 0.85)), dtype=torch.float64)
+        self.relaxation_logit, self.relaxation_slope = torch.nn.Parameter(start), zeros(kinds, HALF_SWEEPS)
 
     def face(self, low, high, evenness, kind):
         shift = (self.edge_weight[:, None] * evenness.reshape(1, -1)) + self.hidden_bias[kind][:, None]
@@ -49,8 +61,9 @@ class CutCells(torch.nn.Module):
         h = soft(self.given_weight @ sources.reshape(3, -1) + self.given_bias[kind][:, None])
         return (self.given_out_weight @ h + self.given_out_bias[kind]).reshape(sources.shape[1:])
 
-    def relaxation(self, axes):
-        return 2 * torch.sigmoid(self.relaxation_logit[0 if axes == 3 else 1])
+    def relaxation(self, cycle):
+        logit, slope = self.relaxation_logit, self.relaxation_slope
+        return [2 * torch.sigmoid(logit[k] + slope[k] * a) for k, a in zip(cycle.kinds, cycle.anisotropy)]
 
 
 def random_operator(rng):
@@ -60,12 +73,12 @@ def random_operator(rng):
     shape = tuple(int(n) for n in (rng.integers(40, 97, 2) if flat else rng.integers(14, 31, 3)))
     axes = len(shape)
     boundary = [_random_boundary(rng) for _ in range(axes)]
-    if rng.random() < 0.4:
+    if rng.random() < 0.5:
         boundary = [("neumann", "neumann")] * axes
     spacing = np.exp(rng.uniform(-1.2, 1.2, axes)) if rng.random() < 0.15 else 1.0
     cells = np.full(shape, Cell.INTERIOR, np.uint8)
     coefficient = None
-    kind = rng.choice(["balls", "plates", "surface", "porous", "jump", "layers", "lognormal", "mixed"])
+    kind = rng.choice(list(KINDS), p=list(KINDS.values()))
     if kind in ("balls", "mixed"):
         _paint_balls(cells, rng, int(rng.integers(1, 30)), Cell.WALL)
     if kind in ("plates", "mixed"):
@@ -146,8 +159,57 @@ class Example:
         return torch.tensor(b.reshape(self.shape), dtype=self.cycle.dtype)
 
 
+class MultigridTask:
+    """What the training loop needs: random problems, made once and met again with other right-hand sides.
+
+    Parameters
+    ----------
+    seed : int
+    problems, batch, held_out : int
+        Different problems, problems a step, and problems kept for validation.
+    """
+
+    def __init__(self, seed=0, problems=600, batch=2, held_out=40):
+        self.seed, self.problems, self.batch = seed, problems, batch
+        self._known = {}
+        self._held_out = []
+        for number in range(held_out):
+            example = self._example(-1 - number)
+            rng = np.random.default_rng([self.seed, 2, number])
+            self._held_out.append((example, example.right_hand_side(rng)))
+
+    def _example(self, number):
+        if number not in self._known:
+            rng = np.random.default_rng([self.seed, 0 if number >= 0 else 1, abs(number)])
+            operator = random_operator(rng)
+            while np.count_nonzero(operator.unknowns) < _SMALLEST:
+                operator = random_operator(rng)
+            self._known[number] = Example(operator)
+        return self._known[number]
+
+    def loss(self, network, step):
+        rng = np.random.default_rng([self.seed, 3, step])
+        examples = [self._example(int(number)) for number in rng.integers(self.problems, size=self.batch)]
+        return sum(loss(network, example, example.right_hand_side(rng)) for example in examples) / self.batch
+
+    def validate(self, network):
+        """Iterations against those of the weights training starts from, a geometric mean over held-out problems."""
+        logs = np.array([float(loss(network, *pair)) for pair in self._held_out])
+        if not hasattr(self, "_before"):
+            start = CutCells(self.seed)
+            self._before = np.array([float(loss(start, *pair)) for pair in self._held_out])
+        change = logs - self._before
+        return {"iterations": float(np.exp(change.mean())), "worst": float(np.exp(change.max()))}
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
 def loss(model, example, b):
-    """log of iterations per factor of e: what it costs to gain a digit, averaged as a ratio over problems."""
+    """log of iterations per factor of e: what a digit costs, compared as a ratio from problem to problem."""
     example.cycle.set_up(model)
-    norms = example.cycle.conjugate_gradients(b, model.relaxation(len(example.cycle.axes)), _UNROLLED)
+    norms = example.cycle.conjugate_gradients(b, model.relaxation(example.cycle), _UNROLLED)
     return -torch.log(torch.clamp(-norms[-1] / _UNROLLED, min=0.02))
