@@ -7,12 +7,14 @@ import torch
 
 from deconjugate.operators.poisson import PoissonOperator
 from deconjugate.solver._stencils import Stencils
-from deconjugate.solver.dcdm import dot, propose
+from deconjugate.solver.dcdm import dot, line_search, propose
 from deconjugate.solver.gallery import right_hand_sides
 from deconjugate.solver.ritz import RitzBasis
 
 # Seeds of geometries from here on are kept for validation.
 HOLD_OUT = 1 << 40
+# Losses above this count as this.
+_WILD = 4.0
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class DcdmData:
         How many different ones; 0 for a new one with every system.
     open : float in [0, 1]
         Share of geometries with given values on some sides.
+    loss : "energy" or "residual"
+        The energy that a step leaves, or the paper's loss.
     seed : int
     """
 
@@ -49,11 +53,31 @@ class DcdmData:
     ritz: float = 0.4
     geometries: int = 0
     open: float = 0.25
+    loss: str = "energy"
     seed: int = 0
+
+    def __post_init__(self):
+        for name, least in (("size", 4), ("batch", 1), ("life", 1), ("window", 0), ("lanczos", 2), ("geometries", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least {least}")
+        for name in ("ritz", "open"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; a share lies between 0 and 1")
+        if self.loss not in ("energy", "residual"):
+            raise ValueError(f"loss is {self.loss!r}; choose energy or residual")
 
 
 # The paper's own: one matrix, 10,000 Lanczos vectors, fresh mixtures.
-PAPER = {"batch": 10, "life": 1, "window": 0, "lanczos": 10_000, "ritz": 1.0, "geometries": 1, "open": 0.0}
+PAPER = {
+    "batch": 10,
+    "life": 1,
+    "window": 0,
+    "lanczos": 10_000,
+    "ritz": 1.0,
+    "geometries": 1,
+    "open": 0.0,
+    "loss": "residual",
+}
 
 
 def random_geometry(shape, seed, open_share=0.25):
@@ -82,8 +106,9 @@ def random_geometry(shape, seed, open_share=0.25):
 class DcdmTask:
     """The loss of the network on a stream of systems, for :func:`deconjugate.operators.learned.training.train`.
 
-    .. math:: p = q - \\sum_i p_i (p_i^T A q) / (p_i^T A p_i), \\quad
-              loss = || b - A p (p^T b) / (p^T A p) ||^2, \\quad q = net(b), ||b|| = 1
+    .. math:: p = q - \\sum_i p_i (p_i^T A q) / (p_i^T A p_i), \\quad q = net(b)
+
+    with a loss of :func:`deconjugate.solver.dcdm.line_search` on p.
 
     With life 1 this is the paper's loss on the paper's data. Beyond, what the line search leaves of b is the same
     system's next b: the network learns on the residuals that it meets, at no extra cost.
@@ -116,12 +141,12 @@ class DcdmTask:
         for other, A_other in self.previous:
             p = p - (dot(q, A_other) / _positive(dot(other, A_other))) * other
         Ap = A(p)
-        after = b - dot(p, b) / _positive(dot(p, Ap)) * Ap
-        losses = dot(after, after).flatten()
-        self._advance(p.detach(), Ap.detach(), after.detach(), losses.detach())
-        usable = torch.isfinite(losses)
+        after, residual, energy = line_search(p, Ap, b)
+        self._advance(p.detach(), Ap.detach(), after.detach(), residual.detach())
         # A line search can enlarge the residual's 2-norm; a single wild system must not outweigh a batch.
-        return torch.where(usable, losses, 0.0).clamp_max(4.0).sum() / usable.sum().clamp_min(1)
+        losses = energy if self.data.loss == "energy" else residual.clamp_max(_WILD)
+        usable = torch.isfinite(residual) & torch.isfinite(energy)
+        return torch.where(usable, losses, 0.0).sum() / usable.sum().clamp_min(1)
 
     def _advance(self, p, Ap, after, losses):
         size = dot(p, p).sqrt().clamp_min(1e-30)
