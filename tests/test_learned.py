@@ -121,7 +121,7 @@ def test_a_file_that_is_none_is_refused_though_its_hash_is_right(saved):
 def test_saving_asks_for_a_whole_card_and_a_name(tmp_path):
     with pytest.raises(weights.WeightsError, match="lacks licence"):
         weights.save(tmp_path / "a.safetensors", {}, {k: v for k, v in CARD.items() if k != "licence"})
-    with pytest.raises(weights.WeightsError, match="kept as .safetensors"):
+    with pytest.raises(weights.WeightsError, match=r"kept as \.safetensors"):
         weights.save(tmp_path / "a.pt", {}, CARD)
     assert not list(tmp_path.iterdir())
 
