@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from deconjugate.operators.learned.weights import WeightsError
 from deconjugate.operators.poisson import PoissonOperator
 from deconjugate.solver.certified import CertifiedConjugateGradient
 from deconjugate.solver.conjugate import conjugate_gradient
@@ -14,13 +15,13 @@ from deconjugate.solver.result import SolveResult, SolveStatus
 from deconjugate.solver.unstructured import UnstructuredSolver
 from deconjugate.solver.vectors import VectorForm, has_tensor, is_tensor, norm
 
-METHODS = ("auto", "multigrid", "dct", "dcdm", "cg")
+METHODS = ("auto", "learned", "multigrid", "dct", "dcdm", "cg")
 _EPSILON = np.finfo(np.float64).eps
 # A backward error of so many units of rounding is the best float64 can be asked for.
 _ROUNDING = 32
 # What each method falls back on when it stagnates or breaks down.
 _DOUBLE = "multigrid in double precision"
-_FALLBACK = {"dct": "multigrid", "dcdm": "multigrid", "multigrid": _DOUBLE}
+_FALLBACK = {"dct": "multigrid", "dcdm": "multigrid", "learned": "multigrid", "multigrid": _DOUBLE}
 
 
 def solve(
@@ -46,10 +47,11 @@ def solve(
         Smaller costs more; see ``SolveStatus.ATTAINABLE_ACCURACY`` for where float64 ends.
     maxiter : int, optional
         500 iterations by default; 10 times the unknowns for ``method="cg"``.
-    method : "auto", "multigrid", "dct", "dcdm" or "cg"
-        "auto" is "dct" on a box without obstacles of constant coefficient, where that is exact, and "multigrid"
-        elsewhere; for matrices algebraic multigrid when PyAMG is installed, else Jacobi. "dcdm" takes its directions
-        from the network of Kaneda et al.: few iterations, each dearer than a whole multigrid solve.
+    method : "auto", "learned", "multigrid", "dct", "dcdm" or "cg"
+        "auto" is "dct" on a box without obstacles of constant coefficient, where that is exact, and "learned"
+        elsewhere ("multigrid" where its weights are absent or damaged); for matrices algebraic multigrid when PyAMG
+        is installed, else Jacobi. "dcdm" takes its directions from the network of Kaneda et al.: few iterations, each
+        dearer than a whole multigrid solve.
     callback : callable, optional
         Called as callback(x) after each iteration, x a grid array; slows the loop.
     device : "auto" or "cpu"
@@ -127,9 +129,11 @@ class PoissonSolver:
         self._general = None
         self.operator = operator
         exact = _is_plain_box(operator)
-        self.method = ("dct" if exact else "multigrid") if self._asked == "auto" else self._asked
         self._parts = {}
         self._null = NullSpace(operator)
+        self.method = self._best(exact) if self._asked == "auto" else self._asked
+        if self.method == "learned":
+            self._learned()
         if self.method == "dct":
             self._box()
         if self.method == "dcdm":
@@ -176,12 +180,12 @@ class PoissonSolver:
             form = VectorForm.flat(self._general.size)
         else:
             form = VectorForm.of(self.operator, b)
-        systems = form.read(b, "b")
+        systems = form.read_each(b, "b")
         starts = None if x0 is None else form.read(x0, "x0")
-        if starts is not None and starts.shape != systems.shape:
+        if starts is not None and np.shape(x0) != np.shape(b):
             raise ValueError(f"x0 has shape {np.shape(x0)}; it must be that of b, {np.shape(b)}")
         one = self._solve_general if self._general is not None else self._solve_grid
-        x = np.zeros(systems.shape)  # each system fills its part in place: the first touch of memory is dear
+        x = form.zeros()  # each system fills its part in place: memory is dear at its first touch
         answers = [
             one(system, None if starts is None else starts[k], x[k], rtol, atol, maxiter, callback)
             for k, system in enumerate(systems)
@@ -201,12 +205,12 @@ class PoissonSolver:
             raise TypeError("as_preconditioner() needs a solver of a PoissonOperator")
         unknowns = self.operator.unknowns.ravel()
         size = int(np.count_nonzero(unknowns))
-        multigrid = _DoubleMultigrid(self._multigrid(), self.operator)
+        cycle = _DoubleMultigrid(self._cycle(), self.operator)
 
         def matvec(r):
             full = np.zeros(unknowns.size)
             full[unknowns] = np.reshape(r, -1)
-            return multigrid.apply(full).reshape(-1)[unknowns]
+            return cycle.apply(full).reshape(-1)[unknowns]
 
         return LinearOperator((size, size), matvec=matvec, rmatvec=matvec, dtype=np.float64)
 
@@ -217,6 +221,25 @@ class PoissonSolver:
 
     def _box(self):
         return self._part("box", lambda: BoxPoisson.of(self.operator))
+
+    def _best(self, exact):
+        """The rule of method="auto": exact on plain boxes, else learned, and plain multigrid without weights."""
+        if exact:
+            return "dct"
+        try:
+            self._learned()
+        except WeightsError:
+            return "multigrid"
+        return "learned"
+
+    def _learned(self):
+        from deconjugate.solver.learned_multigrid import LearnedMultigrid
+
+        return self._part("learned", lambda: LearnedMultigrid(self.operator))
+
+    def _cycle(self):
+        """The hierarchy at hand."""
+        return self._learned() if self.method == "learned" else self._multigrid()
 
     def _multigrid(self):
         return self._part("multigrid", lambda: Multigrid(self.operator))
@@ -296,11 +319,11 @@ class PoissonSolver:
                 self.operator, b, x0=x.copy(), M=M, rtol=0.0, atol=target, maxiter=limit, callback=callback
             )
             return status, norms
-        multigrid = self._multigrid()
-        inverse = multigrid if method == "multigrid" else _BoxOnDomain(self._box(), self.operator)
+        cycle = self._learned() if method == "learned" else self._multigrid()
+        inverse = _BoxOnDomain(self._box(), self.operator) if method == "dct" else cycle
         loop = self._part(
             f"{method} loop",
-            lambda: CertifiedConjugateGradient(self.operator, inverse, multigrid.levels[0], self._null),
+            lambda: CertifiedConjugateGradient(self.operator, inverse, cycle.levels[0], self._null),
         )
         return loop.solve(b, x, target, left, callback)
 

@@ -194,10 +194,10 @@ class MultigridTask:
 
     def validate(self, network):
         """Iterations against those of the weights training starts from, a geometric mean over held-out problems."""
-        logs = np.array([float(loss(network, *pair)) for pair in self._held_out])
+        logs = np.array([float(loss(network, *pair).detach()) for pair in self._held_out])
         if not hasattr(self, "_before"):
             start = CutCells(self.seed)
-            self._before = np.array([float(loss(start, *pair)) for pair in self._held_out])
+            self._before = np.array([float(loss(start, *pair).detach()) for pair in self._held_out])
         change = logs - self._before
         return {"iterations": float(np.exp(change.mean())), "worst": float(np.exp(change.max()))}
 
