@@ -1,6 +1,7 @@
 """The forms a vector may come in, and its norm."""
 
 import sys
+from math import prod
 
 import numba
 import numpy as np
@@ -34,6 +35,7 @@ class VectorForm:
 
     def __init__(self, tail, batch, place):
         self.tail, self.batch, self._place = tail, batch, place
+        self._shape = tail if place is None else place.grid_shape
 
     @classmethod
     def flat(cls, size):
@@ -56,6 +58,24 @@ class VectorForm:
 
     def read(self, b, name):
         """(systems, *grid) in float64, zero outside the unknowns."""
+        flat = self._check(b, name)
+        full = np.zeros((len(flat), *self._shape))
+        for one, target in zip(flat, full):
+            self._fill(one, target)
+        return full
+
+    def read_each(self, b, name):
+        """The same, checked at once but read one by one into one array: memory is dear at its first touch."""
+        flat = self._check(b, name)
+        full = np.zeros(self._shape)
+        return (self._fill(one, full) for one in flat)
+
+    def zeros(self):
+        """An answer, (systems, *grid), to be filled: as many systems as were read first."""
+        return np.zeros((prod(self.batch), *self._shape))
+
+    def _check(self, b, name):
+        """(systems, *tail) in b's own precision."""
         b = np.asarray(b)
         if b.dtype.kind not in "fiub":
             raise TypeError(f"{name} has dtype {b.dtype}; give a real numeric array")
@@ -65,18 +85,24 @@ class VectorForm:
         if self.batch is None:
             self.batch = batch
         flat = b.reshape(-1, *self.tail)
-        if self._place is None:
-            full = flat.astype(np.float64)
-        else:
-            unknowns, shape = self._place.unknowns, self._place.grid_shape
-            full = np.zeros((flat.shape[0], *shape))
-            if flat[0].size == unknowns.size:
-                np.multiply(flat.reshape(full.shape), 1.0, out=full, where=unknowns)
-            else:
-                full[:, unknowns] = flat
-        bad = full.size - np.count_nonzero(np.isfinite(full))
+        bad = sum(self._count_bad(one) for one in flat)
         if bad:
             raise ValueError(f"{name} has {bad} entries that are NaN or infinite; remove them before solving")
+        return flat
+
+    def _count_bad(self, one):
+        bad = ~np.isfinite(one)
+        if self._place is not None and one.size == self._place.cells.size:
+            bad = bad.reshape(self._place.grid_shape) & self._place.unknowns
+        return int(np.count_nonzero(bad))
+
+    def _fill(self, one, full):
+        if self._place is None:
+            full[...] = one
+        elif one.size == full.size:
+            np.multiply(one.reshape(full.shape), 1.0, out=full, where=self._place.unknowns)
+        else:
+            full[self._place.unknowns] = one
         return full
 
     def write(self, x):
