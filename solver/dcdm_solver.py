@@ -76,7 +76,7 @@ class DcdmSolver:
     def solve(self, b, x, target, maxiter, callback=None):
         """Improve x in place until ||b - A x|| <= target; (status, residual norms).
 
-        ``fallbacks`` then names what else was needed: [] or ["multigrid"].
+        ``fallbacks`` then names what else was needed: "multigrid", "steepest descent".
         """
         self.fallbacks = []
         norms, retired = [], False
@@ -85,8 +85,12 @@ class DcdmSolver:
             return np.full_like(r, np.nan) if retired else self.direction(r)
 
         def fall_back(r):
-            self.fallbacks = ["multigrid"]
-            return self._admissible(self._fallback(r))
+            q = self._admissible(self._fallback(r))
+            # What is not finite leaves the residual itself, in the loop of the directions.
+            for name in ("multigrid",) if np.isfinite(q).all() else ("multigrid", "steepest descent"):
+                if name not in self.fallbacks:
+                    self.fallbacks.append(name)
+            return q
 
         def watch(x):
             nonlocal retired
@@ -109,6 +113,8 @@ class DcdmSolver:
         return status, found
 
     def _admissible(self, q):
+        if not np.isfinite(q).all():
+            return np.full_like(q, np.nan)
         q *= self._unknowns
         self.null_space.center(q)
         return q

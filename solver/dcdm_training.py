@@ -213,6 +213,7 @@ class DcdmTask:
         self._operators = [random_geometry(self.shape, int(seed), self.data.open) for seed in self.geometry]
         self._A = Stencils(self._operators, self.device)
 
+    @torch.no_grad()
     def validate(self, network, systems=4, iterations=40):
         """Iterations to 1e-4 and 1e-6 (median) on geometries that training cannot draw."""
         operators = [random_geometry(self.shape, HOLD_OUT + k, self.data.open) for k in range(systems)]
