@@ -15,14 +15,14 @@ import subprocess
 import sys
 import tempfile
 from functools import partial
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numba
 import numpy as np
 import scipy.fft
 import suite
 from flows import moving_sphere, phiflow_plume
-from machine import describe, interleaved_seconds
+from machine import describe
 from peers import absent, as_peers_want, peers
 from shapes import shapes
 
@@ -181,7 +181,7 @@ def bench_shapes(options):
 
 
 def bench_batches(options):
-    """Right-hand sides in one call beside as many calls of ``solve``, and a gradient beside its solve: best times."""
+    """Right-hand sides in one call beside as many calls of ``solve``: processor time, since the gain is small."""
     small = [((64, 64), 16), ((256, 256), 8), ((32,) * 3, 16), ((64,) * 3, 8)]
     cases = small if options.quick else [*small, ((1024, 1024), 8), ((128,) * 3, 4)]
     headings = "systems", "one by one (ms each)", "in one call (ms each)", "one by one : one call"
@@ -196,7 +196,7 @@ def bench_batches(options):
             check(A, system, x)
             if not np.array_equal(x, one):
                 raise RuntimeError("a system in a batch gets another answer than alone")
-        apart, together = interleaved_seconds((single, batch), repeats=5 if options.quick else 9)
+        apart, together = interleaved((single, batch), 5 if options.quick else 9, clock=process_time)
         least = min(least, apart / together)
         cells = "x".join(map(str, shape))
         row(cells, count, f"{1e3 * apart / count:.2f}", f"{1e3 * together / count:.2f}", f"{apart / together:.2f}")
@@ -206,7 +206,7 @@ def bench_batches(options):
 
 
 def bench_gradients(options):
-    """A solve of tensors with its gradient beside two of arrays, of b and of the weights: what the gradient needs."""
+    """A solve of tensors with its gradient beside the two of arrays that the gradient needs: processor time."""
     import torch
 
     n = 32 if options.quick else 128
@@ -230,7 +230,7 @@ def bench_gradients(options):
     slope, quotient = float((beta.grad * step).sum()), float(ends[0] - ends[1]) / 2
     if abs(slope - quotient) > 1e-3 * abs(quotient):
         raise RuntimeError(f"the gradient along a direction is {slope:.6g}, by differences {quotient:.6g}")
-    two, gradient = interleaved_seconds((arrays, tensors), repeats=3 if options.quick else 7)
+    two, gradient = interleaved((arrays, tensors), 3 if options.quick else 7, clock=process_time)
     table("gradient in a coefficient of cells", "two solves (ms)", "solve, gradient (ms)", "ratio", "error of a slope")
     error = f"{abs(slope / quotient - 1):.0e}"
     row(f"sphere, {n}^3", f"{1e3 * two:.0f}", f"{1e3 * gradient:.0f}", f"{gradient / two:.2f}", error)
@@ -427,15 +427,15 @@ def transforms(b, boundary):
     return x
 
 
-def interleaved(functions, repeats):
+def interleaved(functions, repeats, clock=perf_counter):
     """Median seconds of each function, run in turns."""
     times = []
     for _ in range(repeats):
         times.append([])
         for function in functions:
-            start = perf_counter()
+            start = clock()
             function()
-            times[-1].append(perf_counter() - start)
+            times[-1].append(clock() - start)
     return [statistics.median(column) for column in zip(*times)]
 
 
