@@ -14,7 +14,7 @@ MIN_SNR = 10.0  # of the filtered frame: fainter sources are never told from a g
 MAX_EXTENT = 14.2  # chi^2 of three degrees of freedom: 0.3 per cent of all stars exceed it
 MAX_MISFIT = 4.0  # sigmas of chi^2 above its expectation
 TOLERANCE = 0.01  # of a star's light: what may lie beneath it, or be wrong with the PSF
-MAX_SIZE = 0.2, 4.0  # intrinsic second moment that the data must exclude, over those of the PSF and of the target
+MAX_SIZE = 0.2, 3.0  # intrinsic second moment that the data must exclude, over those of the PSF and of the target
 EXCLUSION = 2.0  # sigmas by which it must be excluded
 HALF_WIDTH = 1.5  # of the window of a fit, in FWHM
 PASSES = 5  # Gauss-Newton steps of all stars together
@@ -41,7 +41,7 @@ def find_points(model, data, weight, psf):
 
     - nothing is wider, narrower or longer than a star: :math:`b^T \\mathrm{cov}(b)^{-1} b < 14.2`;
     - nothing else is there: chi^2 is within 4 of its sigmas;
-    - the data suffice to say so: a second moment of a fifth of the PSF's, or of four times the target's, is excluded
+    - the data suffice to say so: a second moment of a fifth of the PSF's, or of three times the target's, is excluded
       at two sigma, so that small faint galaxies are not made points. At a FWHM of 3 pixels and two fine pixels to a
       native one, half of all stars of peak SNR 10 pass and nearly all of 20;
     - the place is within 1.5 native pixels of the peak.

@@ -2,7 +2,8 @@
 
     python benchmarks/bench_deconvolution.py quality [--upsample 2 4] [--psf moffat psfex] [--step 6]
     python benchmarks/bench_deconvolution.py flux [--step 2] [--seeds 2]
-    python benchmarks/bench_deconvolution.py stars [--upsample 2 4]
+    python benchmarks/bench_deconvolution.py stars [--upsample 2 4] [--without-points]
+    python benchmarks/bench_deconvolution.py compact [--step 1] [--upsample 2 4]
     python benchmarks/bench_deconvolution.py noise | edge | speed | all [--quick]
 
 Truth is the sky convolved with the target resolution; peak SNR is the brightest noiseless native pixel over sigma.
@@ -22,16 +23,17 @@ from deconvolution_peers import oracle_richardson_lucy, oracle_tikhonov, starlet
 from machine import describe
 from scipy.signal.windows import tukey
 
-from deconjugate.astro import PSF, deconvolve, simulate
+from deconjugate.astro import PSF, deconvolve, points, simulate
 from deconjugate.astro.forward import DataModel
 from deconjugate.astro.metrics import flux_error, nmse, scatter
 from deconjugate.astro.shape import fwhm_pix
+from deconjugate.operators import Binning
 
 DATA = Path(os.environ.get("DECONJUGATE_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
 PEAK_SNR = (10, 20, 50, 200)
 STAR_SNR = (20, 50, 500, 5000)  # of the brightest star
 
-SECTIONS = ("quality", "flux", "stars", "noise", "edge", "speed")
+SECTIONS = ("quality", "flux", "stars", "compact", "noise", "edge", "speed")
 
 
 def galaxies(step):
@@ -139,6 +141,7 @@ def stars(args):
           " scatter | scatter of PSF photometry | FWHM, median (least, largest) | flux of the frame | NMSE | chi2/N |"
           "\n" + "|---" * 11 + "|")  # fmt: skip
     psf = PSF.moffat(3.0)
+    points.MIN_SNR = np.inf if args.without_points else points.MIN_SNR
     for upsample in args.upsample:
         fields = [star_field(psf, upsample, seed) for seed in range(args.fields)]
         for snr in STAR_SNR:
@@ -193,6 +196,32 @@ def star_field(psf, upsample, seed, shape=(160, 200), count=24, faintest=0.3, ap
         alone.append(scene.noiseless)
         truths.append(scene.truth)
     return places, np.array(alone), np.array(truths)
+
+
+def compact(args):
+    """Galaxies made ever smaller: how many are taken for points, and the median NMSE of these with and without that."""
+    print("| upsample | made smaller by | peak SNR | galaxies | taken for points | their NMSE as galaxies | as points |"
+          "\n" + "|---" * 7 + "|")  # fmt: skip
+    psf, least = PSF.moffat(3.0), points.MIN_SNR
+    images = [image for name, image in galaxies(args.step) if name.startswith("candels")]
+    for upsample in args.upsample:
+        for factor in (1, 2, 3, 4, 6):
+            for snr in PEAK_SNR:
+                errors = []
+                for number, image in enumerate(images):
+                    whole = tuple(n // factor * factor for n in image.shape)
+                    small = Binning(whole, factor).apply(image[: whole[0], : whole[1]])
+                    sky = np.pad(small, 14 * upsample)
+                    sky = np.pad(sky, [(0, -n % upsample) for n in sky.shape])
+                    scene = simulate(sky, psf, upsample=upsample, peak_snr=snr, seed=[7, number])
+                    model = DataModel(scene.data.shape, scene.psf, upsample)
+                    if len(points.find_points(model, scene.data, scene.noise_map**-2.0, scene.psf).flux):
+                        errors.append([])
+                        for points.MIN_SNR in (np.inf, least):
+                            result = deconvolve(scene.data, psf, upsample=upsample, noise=scene.noise_map, network=None)
+                            errors[-1].append(nmse(result.image.data, scene.truth))
+                medians = " | ".join(f"{e:.2f}" for e in np.median(errors, axis=0)) if errors else "- | -"
+                print(f"| {upsample} | {factor} | {snr} | {len(images)} | {len(errors)} | {medians} |", flush=True)
 
 
 def noise(args):
@@ -275,6 +304,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--fields", type=int, default=4, help="of 24 stars each")
+    parser.add_argument("--without-points", action="store_true", help="stars: leave them to the steps of galaxies")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -283,7 +313,7 @@ def main():
     if not args.child:
         print(describe(), flush=True)
     for section in SECTIONS if args.section == "all" else [args.section]:
-        if section in ("quality", "flux") and not (DATA / "galaxies").is_dir():
+        if section in ("quality", "flux", "compact") and not (DATA / "galaxies").is_dir():
             print(f"{section}: - (no galaxies at {DATA}; set DECONJUGATE_DATA)")
             continue
         globals()[section](args)
