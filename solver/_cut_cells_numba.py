@@ -1,85 +1,22 @@
 """Kernels that look at the blocks beside every coarse face and multiply the face by what was learned about such ones.
 
-Coarse faces are held with n + 1 along their axis, closed (see close_level); features are those of
-deconjugate/solver/learned_torch.py, which is their oracle.
+Levels are flat arrays as in _multigrid_numba.py; coarse faces are closed (see close_level). The features are those
+of deconjugate/solver/learned_torch.py, which is their oracle.
+
+Plane after plane of coarse cells is looked at (what its blocks hold, a few rows of the cache) and its faces adjusted.
+Between two plain blocks (uniform coefficient, all cells unknown, all faces open) the factor is always the same.
+The features of other faces are gathered, so that the network is evaluated for many of them at once, in vectors.
 """
 
 import numpy as np
 from numba import njit, prange
 
-OPTIONS = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "cache": True}
-_OPEN = 127
+from deconjugate.solver._cut_blocks_numba import LOOKS, OPTIONS, look_at_plane
 
-
-@njit(**OPTIONS)
-def _summarise(i0, i1, j0, j1, k0, k1, code, w, s0, s1, s2, dinv, uniform, periodic, sums):
-    """Over one block: sums[0:3] faces inside it along each axis, [3:6] on its low side, [6:9] their squares, [9] cells."""
-    n0, n1, n2 = dinv.shape
-    sums[:] = 0
-    for i in range(i0, i1):
-        for j in range(j0, j1):
-            for k in range(k0, k1):
-                if dinv[i, j, k] <= 0:
-                    continue
-                sums[9] += 1
-                if uniform:
-                    c = code[i, j, k]
-                    a = w[0] if c & 1 and code[i - 1, j, k] != 0 and (i > 0 or periodic[0]) else np.float32(0)
-                    b = w[1] if c & 4 and code[i, j - 1, k] != 0 and (j > 0 or periodic[1]) else np.float32(0)
-                    d = w[2] if c & 16 and code[i, j, k - 1] != 0 and (k > 0 or periodic[2]) else np.float32(0)
-                else:
-                    a, b, d = s0[i, j, k], s1[i, j, k], s2[i, j, k]
-                at = 0 if i > i0 else 3
-                sums[at] += a
-                at = 1 if j > j0 else 4
-                sums[at] += b
-                at = 2 if k > k0 else 5
-                sums[at] += d
-                sums[6] += a * a if i == i0 else np.float32(0)
-                sums[7] += b * b if j == j0 else np.float32(0)
-                sums[8] += d * d if k == k0 else np.float32(0)
-
-
-@njit(parallel=True, **OPTIONS)
-def look_at_blocks(code, w, s0, s1, s2, dinv, uniform, periodic, factors, inner, uneven, empty, plain):
-    """Per coarse cell: faces inside its block (per axis), unevenness of its low faces (per axis), share of its cells
-    that are no unknowns, and whether all of its cells are unknowns with all faces open (uniform coefficient only)."""
-    n0, n1, n2 = dinv.shape
-    c0, c1, c2 = factors
-    m0, m1, m2 = empty.shape
-    for row in prange(m0 * m1):
-        bi, bj = np.int64(row) // m1, np.int64(row) % m1
-        i0, i1 = bi * c0, min((bi + 1) * c0, n0)
-        j0, j1 = bj * c1, min((bj + 1) * c1, n1)
-        sums = np.zeros(10, np.float32)
-        for bk in range(m2):
-            k0, k1 = bk * c2, min((bk + 1) * c2, n2)
-            whole = uniform and (i1 - i0 == c0) and (j1 - j0 == c1) and (k1 - k0 == c2)
-            if whole:
-                for i in range(i0, i1):
-                    for j in range(j0, j1):
-                        for k in range(k0, k1):
-                            whole = whole and code[i, j, k] == _OPEN
-            plain[bi, bj, bk] = whole
-            if whole:
-                inner[0, bi, bj, bk] = w[0] * (c1 * c2) / c0
-                inner[1, bi, bj, bk] = w[1] * (c0 * c2) / c1
-                inner[2, bi, bj, bk] = w[2] * (c0 * c1) / c2
-                for a in range(3):
-                    uneven[a, bi, bj, bk] = 0
-                empty[bi, bj, bk] = 0
-                continue
-            _summarise(i0, i1, j0, j1, k0, k1, code, w, s0, s1, s2, dinv, uniform, periodic, sums)
-            size = (i1 - i0) * (j1 - j0) * (k1 - k0)
-            inner[0, bi, bj, bk] = sums[0] / c0
-            inner[1, bi, bj, bk] = sums[1] / c1
-            inner[2, bi, bj, bk] = sums[2] / c2
-            for a in range(3):
-                span = size // ((i1 - i0) if a == 0 else ((j1 - j0) if a == 1 else (k1 - k0)))
-                square = sums[6 + a]
-                even = sums[3 + a] * sums[3 + a] / (span * square) if square > 0 else np.float32(1)
-                uneven[a, bi, bj, bk] = 1 - even
-            empty[bi, bj, bk] = 1 - sums[9] / size
+# Faces whose features wait, in the innermost cache, to be evaluated together.
+_LENGTH = 256
+# Rows of features of a face: six of the cell below it, six of the one above, its unevenness, its transmissibility.
+_ROWS = 14
 
 
 @njit(inline="always")
@@ -94,134 +31,329 @@ def _balance(a, b):
 
 
 @njit(inline="always")
-def _both(t0, t1, t2, axis, i, j, k):
-    if axis == 0:
-        return t0[i, j, k] + t0[i + 1, j, k]
-    if axis == 1:
-        return t1[i, j, k] + t1[i, j + 1, k]
-    return t2[i, j, k] + t2[i, j, k + 1]
+def _exp(x):
+    """e^x to single precision for |x| < 1.5: numba's is not done in vectors."""
+    one, y = np.float32(1), np.float32(0.5) * x
+    s = one + y * np.float32(1 / 8)
+    s = one + y * np.float32(1 / 7) * s
+    s = one + y * np.float32(1 / 6) * s
+    s = one + y * np.float32(1 / 5) * s
+    s = one + y * np.float32(1 / 4) * s
+    s = one + y * np.float32(1 / 3) * s
+    s = one + y * np.float32(1 / 2) * s
+    s = one + y * s
+    return s * s
+
+
+@njit(inline="always")
+def _end(raw, at, n, t, first, second, given, dinv, look, cell, k):
+    """What is compared with t, of one of the two coarse cells at a face."""
+    o, far, f1, g1, f2, g2, inner, within1, within2, empty = cell
+    length = np.uint64(_LENGTH)
+    raw[at + n] = look[inner + k]
+    raw[at + length + n] = look[empty + k]
+    raw[at + np.uint64(2) * length + n] = given[o + k] * dinv[o + k]
+    raw[at + np.uint64(3) * length + n] = first[f1 + k] + first[g1 + k] + (second[f2 + k] + second[g2 + k])
+    raw[at + np.uint64(4) * length + n] = t[far + k]
+    raw[at + np.uint64(5) * length + n] = look[within1 + k] + look[within2 + k]
 
 
 @njit(**OPTIONS)
-def _end(t0, t1, t2, given, dinv, inner, empty, axis, far, t, i, j, k, axes, factors, out):
-    """The six features of one of the two coarse cells at a face of transmissibility t."""
-    around, within = np.float32(0), np.float32(0)
-    others, held = 0, 0
-    for a in range(3):
-        if a != axis and axes[a]:
-            around += _both(t0, t1, t2, a, i, j, k)
-            others += 1
-            if factors[a] == 2:
-                within += inner[a, i, j, k]
-                held += 1
-    out[0] = _balance(inner[axis, i, j, k], t) if factors[axis] == 2 else np.float32(0)
-    out[1] = empty[i, j, k]
-    out[2] = given[i, j, k] * dinv[i, j, k]
-    out[3] = _balance(around, np.float32(2 * others) * t) if others else np.float32(0)
-    out[4] = _balance(far, t)
-    out[5] = _balance(within, np.float32(held) * t) if held else np.float32(0)
+def _gather(raw, where, at, t, first, second, given, dinv, look, low, high, face, uneven, start, count):
+    """Faces start, start + 1.. of a row into columns at, at + 1.. of raw; face: where the row's faces begin in t."""
+    for m in range(np.uint64(count)):
+        n, k = np.uint64(at) + m, np.uint64(start) + m
+        _end(raw, np.uint64(0), n, t, first, second, given, dinv, look, low, k)
+        _end(raw, np.uint64(6 * _LENGTH), n, t, first, second, given, dinv, look, high, k)
+        raw[np.uint64(12 * _LENGTH) + n] = look[uneven + k]
+        raw[np.uint64(13 * _LENGTH) + n] = t[face + k]
+        where[n] = face + k
 
 
 @njit(**OPTIONS)
-def _factor(low, high, uneven, end_weight, edge_weight, hidden_bias, out_weight, out_bias, bound):
-    total = out_bias
+def _gather_some(raw, where, at, t, first, second, given, dinv, look, low, high, face, uneven, index, count):
+    """The same for the faces of the row that index lists."""
+    for m in range(np.uint64(count)):
+        n, k = np.uint64(at) + m, index[m]
+        _end(raw, np.uint64(0), n, t, first, second, given, dinv, look, low, k)
+        _end(raw, np.uint64(6 * _LENGTH), n, t, first, second, given, dinv, look, high, k)
+        raw[np.uint64(12 * _LENGTH) + n] = look[uneven + k]
+        raw[np.uint64(13 * _LENGTH) + n] = t[face + k]
+        where[n] = face + k
+
+
+@njit(**OPTIONS)
+def _compare(raw, count, times):
+    """Make ratios of what was gathered; times: 1 or 0 for whether the axis is halved, other axes, of these halved."""
+    halved, around, within = times
+    length = np.uint64(_LENGTH)
+    for n in range(np.uint64(count)):
+        t = raw[np.uint64(13) * length + n]
+        for end in range(2):
+            at = np.uint64(6 * end) * length + n
+            raw[at] = halved * _balance(raw[at], t)
+            raw[at + np.uint64(3) * length] = _balance(raw[at + np.uint64(3) * length], around * t)
+            raw[at + np.uint64(4) * length] = _balance(raw[at + np.uint64(4) * length], t)
+            raw[at + np.uint64(5) * length] = _balance(raw[at + np.uint64(5) * length], within * t)
+
+
+@njit(**OPTIONS)
+def _evaluate(raw, count, net, bound, factor):
+    """The factors of faces from their ratios."""
+    end_weight, edge_weight, hidden_bias, out_weight, out_bias = net
+    length, one = np.uint64(_LENGTH), np.float32(1)
+    for n in range(np.uint64(count)):
+        factor[n] = out_bias
     for h in range(out_weight.size):
-        shift = edge_weight[h] * uneven + hidden_bias[h]
-        a, b = shift, shift
-        for f in range(6):
-            a += end_weight[h, f] * low[f]
-            b += end_weight[h, f] * high[f]
-        total += out_weight[h] * (_soft(a) + _soft(b))
-    return np.exp(bound * _soft(total))
+        w0, w1, w2, w3, w4, w5 = (
+            end_weight[h, 0], end_weight[h, 1], end_weight[h, 2], end_weight[h, 3], end_weight[h, 4], end_weight[h, 5],
+        )  # fmt: skip
+        v, c, u = edge_weight[h], hidden_bias[h], out_weight[h]
+        for n in range(np.uint64(count)):
+            a = v * raw[np.uint64(12) * length + n] + c
+            b = a
+            a += w0 * raw[n]
+            b += w0 * raw[np.uint64(6) * length + n]
+            a += w1 * raw[length + n]
+            b += w1 * raw[np.uint64(7) * length + n]
+            a += w2 * raw[np.uint64(2) * length + n]
+            b += w2 * raw[np.uint64(8) * length + n]
+            a += w3 * raw[np.uint64(3) * length + n]
+            b += w3 * raw[np.uint64(9) * length + n]
+            a += w4 * raw[np.uint64(4) * length + n]
+            b += w4 * raw[np.uint64(10) * length + n]
+            a += w5 * raw[np.uint64(5) * length + n]
+            b += w5 * raw[np.uint64(11) * length + n]
+            # soft(a) + soft(b) with one division
+            p, q = one + abs(a), one + abs(b)
+            factor[n] += u * ((a * q + b * p) / (p * q))
+    for n in range(np.uint64(count)):
+        factor[n] = _exp(bound * _soft(factor[n]))
 
 
 @njit(**OPTIONS)
-def _given_factor(empty, share, stiffness, weight, bias, out_weight, out_bias, bound):
-    total = out_bias
-    for h in range(out_weight.size):
-        x = weight[h, 0] * empty + weight[h, 1] * share + weight[h, 2] * stiffness + bias[h]
-        total += out_weight[h] * _soft(x)
-    return np.exp(bound * _soft(total))
+def _settle(raw, where, count, times, net, bound, factor, s):
+    """Adjust the faces that wait."""
+    full = (count + 31) // 32 * 32  # whole vectors: what is left over would be done one by one
+    _compare(raw, full, times)
+    _evaluate(raw, full, net, bound, factor)
+    for n in range(np.uint64(count)):
+        s[where[n]] = raw[np.uint64(13 * _LENGTH) + n] * factor[n]
 
 
 @njit(**OPTIONS)
-def _usual_factors(w, axes, factors, face_net, bound):
-    """The factor of each axis' faces inside a region of uniform coefficient."""
-    end_weight, edge_weight, hidden_bias, out_weight, out_bias = face_net
+def _usual_factors(w, axes, factors, times, net, bound, raw):
+    """The factor of each axis' faces between plain blocks."""
     coarse = w * np.float32(factors[0] * factors[1] * factors[2])
-    usual, end = np.empty(3, np.float32), np.zeros(6, np.float32)
+    usual = np.empty(_LENGTH, np.float32)
+    raw[:] = 0
     for a in range(3):
-        coarse[a] /= factors[a] * factors[a]
-    for axis in range(3):
-        around, within, others, held = np.float32(0), np.float32(0), 0, 0
-        for a in range(3):
-            if a != axis and axes[a]:
-                around += 2 * coarse[a]
-                others += 1
-                within += coarse[a] if factors[a] == 2 else np.float32(0)
-                held += factors[a] == 2
-        end[3] = _balance(around, np.float32(2 * others) * coarse[axis]) if others else np.float32(0)
-        end[5] = _balance(within, np.float32(held) * coarse[axis]) if held else np.float32(0)
-        usual[axis] = _factor(
-            end, end, np.float32(0), end_weight, edge_weight, hidden_bias, out_weight, out_bias, bound
-        )
+        coarse[a] *= (np.float32(1) if axes[a] else np.float32(0)) / np.float32(factors[a] * factors[a])
+    for a in range(3):
+        b, c = (a + 1) % 3, (a + 2) % 3
+        within = (coarse[b] if factors[b] == 2 else np.float32(0)) + (coarse[c] if factors[c] == 2 else np.float32(0))
+        for end in range(2):
+            raw[(6 * end + 3) * _LENGTH + a] = _balance(2 * (coarse[b] + coarse[c]), times[a][1] * coarse[a])
+            raw[(6 * end + 5) * _LENGTH + a] = _balance(within, times[a][2] * coarse[a])
+    _evaluate(raw, 3, net, bound, usual)
     return usual
 
 
-@njit(parallel=True, **OPTIONS)
-def adjust(
-    w, t0, t1, t2, given, dinv, periodic, axes, factors, inner, uneven, empty, plain, face_net, given_net, bound,
-    s0, s1, s2, extra,
+@njit(**OPTIONS)
+def _times(axis, axes, factors):
+    """See :func:`_compare`."""
+    others, held = 0, 0
+    for a in range(3):
+        if a != axis and axes[a]:
+            others += 1
+            held += 1 if factors[a] == 2 else 0
+    return np.float32(1 if factors[axis] == 2 else 0), np.float32(2 * others), np.float32(held)
+
+
+@njit(**OPTIONS)
+def _given_row(given, dinv, look, o, at, m2, axes, factors, net, bound, out):
+    """out = factor * given on one row of coarse cells."""
+    weight, bias, out_weight, out_bias = net
+    m, one, some = np.uint64(m2), np.float32(1), 0
+    for k in range(m):
+        some += 1 if given[o + k] > 0 else 0
+    if some == 0:
+        for k in range(m):
+            out[o + k] = 0
+        return
+    u0, u1, u2 = (
+        one if axes[0] and factors[0] == 2 else np.float32(0),
+        one if axes[1] and factors[1] == 2 else np.float32(0),
+        one if axes[2] and factors[2] == 2 else np.float32(0),
+    )
+    empty = at + np.uint64(6) * m
+    for k in range(m):
+        out[o + k] = out_bias
+    for h in range(out_weight.size):
+        w0, w1, w2, c, u = weight[h, 0], weight[h, 1], weight[h, 2], bias[h], out_weight[h]
+        for k in range(m):
+            d = dinv[o + k]
+            stiff = d * (u0 * look[at + k] + u1 * look[at + m + k] + u2 * look[at + m + m + k])
+            x = w0 * look[empty + k] + w1 * (given[o + k] * d) + w2 * (stiff / (stiff + one)) + c
+            out[o + k] += u * _soft(x)
+    for k in range(m):
+        out[o + k] = given[o + k] * _exp(bound * _soft(out[o + k]))
+
+
+@njit(inline="always")
+def _cell(axis, i, j, slot, m0, m1, m2):
+    """Where row (i, j) of coarse cells has what :func:`_end` reads, and its low faces along the axis."""
+    o = (i * m1 + j) * m2
+    f0, g0 = o, o + m1 * m2
+    f1, g1 = (i * (m1 + 1) + j) * m2, (i * (m1 + 1) + j + 1) * m2
+    f2 = (i * m1 + j) * (m2 + 1)
+    g2 = f2 + 1
+    at = (slot * m1 + j) * LOOKS * m2 + 1
+    if axis == 0:
+        return (o, f0, g0, f1, g1, f2, g2, at, at + m2, at + 2 * m2, at + 6 * m2)
+    if axis == 1:
+        return (o, f1, g1, f0, g0, f2, g2, at + m2, at, at + 2 * m2, at + 6 * m2)
+    return (o, f2, g2, f0, g0, f1, g1, at + 2 * m2, at, at + m2, at + 6 * m2)
+
+
+@njit(**OPTIONS)
+def _offsets(cell, low, back):
+    """The same, unsigned, with the face of the cell's own far side, `back` cells earlier."""
+    o, f, g, f1, g1, f2, g2, inner, within1, within2, empty = cell
+    far = f if low else g
+    return (
+        np.uint64(o - back), np.uint64(far - back), np.uint64(f1 - back), np.uint64(g1 - back), np.uint64(f2 - back),
+        np.uint64(g2 - back), np.uint64(inner - back), np.uint64(within1 - back), np.uint64(within2 - back),
+        np.uint64(empty - back),
+    )  # fmt: skip
+
+
+@njit(**OPTIONS)
+def _choose(t, face, plain, here, there, start, stop, index):
+    """List the open faces of a row that are not between two plain blocks; returns how many."""
+    count = np.uint64(0)
+    for k in range(np.uint64(start), np.uint64(stop)):
+        index[count] = k
+        between = plain[here + k] & plain[there + k]
+        count += np.uint64(1 if t[face + k] > 0 and between == 0 else 0)
+    return np.int64(count)
+
+
+@njit(**OPTIONS)
+def _adjust_row(
+    axis, i, j, shape, periodic, uniform, t, first, second, given, dinv, look, plain, index, raw, where, waiting, times,
+    net, bound, factor, usual, s,
 ):  # fmt: skip
-    """s = factor * t for the low face of every coarse cell and axis, extra = factor * given."""
-    m0, m1, m2 = given.shape
-    end_weight, edge_weight, hidden_bias, out_weight, out_bias = face_net
-    usual = _usual_factors(w, axes, factors, face_net, bound)
-    for row in prange(m0 * m1):
-        i, j = np.int64(row) // m1, np.int64(row) % m1
-        low, high = np.zeros(6, np.float32), np.zeros(6, np.float32)
-        for k in range(m2):
-            for axis in range(3):
-                at = i if axis == 0 else (j if axis == 1 else k)
-                last = (m0 if axis == 0 else (m1 if axis == 1 else m2)) - 1
-                if axis == 0:
-                    t = t0[i, j, k]
-                elif axis == 1:
-                    t = t1[i, j, k]
-                else:
-                    t = t2[i, j, k]
-                if t > 0 and (at > 0 or periodic[axis]):
-                    ii, jj, kk = i, j, k
-                    if axis == 0:
-                        ii = i - 1 if i > 0 else last
-                        far_low, far_high = t0[ii, j, k], t0[i + 1, j, k]
-                    elif axis == 1:
-                        jj = j - 1 if j > 0 else last
-                        far_low, far_high = t1[i, jj, k], t1[i, j + 1, k]
-                    else:
-                        kk = k - 1 if k > 0 else last
-                        far_low, far_high = t2[i, j, kk], t2[i, j, k + 1]
-                    if plain[i, j, k] and plain[ii, jj, kk]:
-                        t *= usual[axis]
-                    else:
-                        _end(t0, t1, t2, given, dinv, inner, empty, axis, far_low, t, ii, jj, kk, axes, factors, low)
-                        _end(t0, t1, t2, given, dinv, inner, empty, axis, far_high, t, i, j, k, axes, factors, high)
-                        bumps = uneven[axis, i, j, k]
-                        t *= _factor(
-                            low, high, bumps, end_weight, edge_weight, hidden_bias, out_weight, out_bias, bound
-                        )
-                if axis == 0:
-                    s0[i, j, k] = t
-                elif axis == 1:
-                    s1[i, j, k] = t
-                else:
-                    s2[i, j, k] = t
-            g = given[i, j, k]
-            if g > 0:
-                stiff = np.float32(0)
-                for a in range(3):
-                    if axes[a] and factors[a] == 2:
-                        stiff += inner[a, i, j, k]
-                d = np.float32(1) / dinv[i, j, k]
-                g *= _given_factor(empty[i, j, k], g / d, stiff / (stiff + d), *given_net, bound)
-            extra[i, j, k] = g
+    """s = factor * t for the low faces of one axis of a row of coarse cells, or soon; returns how many faces wait."""
+    m0, m1, m2 = shape
+    slot = i & 1
+    high = _cell(axis, i, j, slot, m0, m1, m2)
+    face = np.uint64(high[1])
+    for k in range(np.uint64(m2)):
+        s[face + k] = usual * t[face + k]
+    if ((axis == 0 and i == 0) or (axis == 1 and j == 0)) and not periodic[axis]:
+        return waiting
+    if axis == 0:
+        low = _cell(axis, (i - 1) % m0, j, 1 - slot, m0, m1, m2)
+    elif axis == 1:
+        low = _cell(axis, i, (j - 1) % m1, slot, m0, m1, m2)
+    else:
+        low = high
+    back = 1 if axis == 2 else 0
+    above, below = _offsets(high, False, 0), _offsets(low, True, back)
+    uneven = np.uint64((slot * m1 + j) * LOOKS * m2 + (3 + axis) * m2 + 1)
+    here = np.uint64((slot * m1 + j) * m2 + 1)
+    if axis == 0:
+        there = np.uint64(((1 - slot) * m1 + j) * m2 + 1)
+    else:
+        there = np.uint64((slot * m1 + (j - 1) % m1) * m2 + 1) if axis == 1 else here - np.uint64(1)
+    # The first face of a row has no cell below it, or another: it is done again. Nothing is read before the first row.
+    for start in range(1 if axis == 2 and i == 0 and j == 0 else 0, m2, _LENGTH):
+        stop = min(start + _LENGTH, m2)
+        count = stop - start
+        if uniform:
+            count = _choose(t, face, plain, here, there, start, stop, index)
+        if count == 0:
+            continue
+        few = 3 * count < stop - start
+        count = count if few else stop - start
+        if waiting + count > _LENGTH:
+            _settle(raw, where, waiting, times, net, bound, factor, s)
+            waiting = 0
+        if few:
+            _gather_some(
+                raw, where, waiting, t, first, second, given, dinv, look, below, above, face, uneven, index, count
+            )
+        else:
+            _gather(raw, where, waiting, t, first, second, given, dinv, look, below, above, face, uneven, start, count)
+        waiting += count
+    if axis == 2 and periodic[2]:
+        if waiting == _LENGTH:
+            _settle(raw, where, waiting, times, net, bound, factor, s)
+            waiting = 0
+        around = _offsets(low, True, 1 - m2)
+        _gather(raw, where, waiting, t, first, second, given, dinv, look, around, above, face, uneven, 0, 1)
+        waiting += 1
+    return waiting
+
+
+@njit(**OPTIONS)
+def _adjust_planes(fine, coarse, shape, coarse_shape, periodic, axes, factors, net, given_net, bound, out, start, stop):
+    t0, t1, t2, given, dinv = coarse
+    s0, s1, s2, extra = out
+    m0, m1, m2 = coarse_shape
+    n2, uniform = shape[2], fine[6]
+    r, b = np.zeros((9, n2), np.float32), np.zeros((6, n2), np.uint8)
+    rows = (r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8])
+    # A count of faces is its own sum of squares.
+    counts = (b[0], b[1], b[1], b[2], b[3], b[3], b[4], b[4], b[5])
+    every, index = np.empty(n2, np.uint8), np.empty(_LENGTH + 1, np.uint64)
+    # One more at the start: the cell below the first of a row is read there too.
+    look, plain = np.zeros(1 + 2 * m1 * LOOKS * m2, np.float32), np.zeros(1 + 2 * m1 * m2, np.uint8)
+    raw, where = np.zeros((3, _ROWS * _LENGTH), np.float32), np.empty((3, _LENGTH), np.uint64)
+    factor = np.empty(_LENGTH, np.float32)
+    times = _times(0, axes, factors), _times(1, axes, factors), _times(2, axes, factors)
+    usual = _usual_factors(fine[1], axes, factors, times, net, bound, raw[0])
+    wait0, wait1, wait2 = 0, 0, 0
+    if start > 0 or periodic[0]:
+        before = (start - 1) % m0
+        look_at_plane(fine, shape, periodic, factors, before, 1 - (start & 1), m1, m2, rows, counts, look, plain, every)
+    for i in range(start, stop):
+        look_at_plane(fine, shape, periodic, factors, i, i & 1, m1, m2, rows, counts, look, plain, every)
+        for j in range(m1):
+            wait0 = _adjust_row(
+                0, i, j, coarse_shape, periodic, uniform, t0, t1, t2, given, dinv, look, plain, index, raw[0],
+                where[0], wait0, times[0], net, bound, factor, usual[0], s0,
+            )  # fmt: skip
+            wait1 = _adjust_row(
+                1, i, j, coarse_shape, periodic, uniform, t1, t0, t2, given, dinv, look, plain, index, raw[1],
+                where[1], wait1, times[1], net, bound, factor, usual[1], s1,
+            )  # fmt: skip
+            wait2 = _adjust_row(
+                2, i, j, coarse_shape, periodic, uniform, t2, t0, t1, given, dinv, look, plain, index, raw[2],
+                where[2], wait2, times[2], net, bound, factor, usual[2], s2,
+            )  # fmt: skip
+            o, at = np.uint64((i * m1 + j) * m2), np.uint64(((i & 1) * m1 + j) * LOOKS * m2 + 1)
+            _given_row(given, dinv, look, o, at, m2, axes, factors, given_net, bound, extra)
+    _settle(raw[0], where[0], wait0, times[0], net, bound, factor, s0)
+    _settle(raw[1], where[1], wait1, times[1], net, bound, factor, s1)
+    _settle(raw[2], where[2], wait2, times[2], net, bound, factor, s2)
+
+
+@njit(parallel=True, **OPTIONS)
+def adjust(fine, coarse, shape, coarse_shape, periodic, axes, factors, net, given_net, bound, out, chunks):
+    """s = factor * t for the low face of every coarse cell and axis, extra = factor * given.
+
+    fine is (code, w, faces, dinv, uniform), coarse (faces, given, dinv), out (faces, given); all arrays are flat.
+    """
+    planes = coarse_shape[0]
+    if chunks == 1:
+        _adjust_planes(
+            fine, coarse, shape, coarse_shape, periodic, axes, factors, net, given_net, bound, out, 0, planes
+        )
+    else:
+        for chunk in prange(chunks):
+            start, stop = np.int64(chunk) * planes // chunks, (np.int64(chunk) + 1) * planes // chunks
+            _adjust_planes(
+                fine, coarse, shape, coarse_shape, periodic, axes, factors, net, given_net, bound, out, start, stop
+            )

@@ -1,5 +1,6 @@
 """What the learned multigrid learned: factors for coarse faces beside walls and jumps, and relaxation weights."""
 
+import numba
 import numpy as np
 
 from deconjugate.solver import _cut_cells_numba as kernels
@@ -58,24 +59,24 @@ class CutCells:
         ]
 
     def adjust(self, hierarchy, faces, given, dinv, out_faces, out_given):
-        """Multiply the closed coarse faces and given parts below a hierarchy's last level by their factors, into out."""
+        """Multiply the closed coarse faces and given parts below the last level by their factors, into out."""
         level, operator = hierarchy.levels[-1], hierarchy.operator
         shape = given.shape
-        inner, uneven = np.empty((3, *shape), np.float32), np.empty((3, *shape), np.float32)
-        empty, plain = np.empty(shape, np.float32), np.empty(shape, np.bool_)
-        fine = level.faces if not level.uniform else [np.zeros((0, 0, 0), np.float32)] * 3
-        periodic, factors = operator._periodic, level.factors
-        axes = tuple(n > 1 for n in operator._shape3)
-        kernels.look_at_blocks(
-            operator._code.reshape(operator._shape3), level.arrays[3], *fine, level.dinv.reshape(level.shape),
-            level.uniform, periodic, factors, inner, uneven, empty, plain,
-        )  # fmt: skip
         kind = kind_of(hierarchy, len(hierarchy.levels) - 1)
         hidden_bias, out_weight, out_bias = self._face_biases
         given_out_weight, given_out_bias = self._given_out
-        kernels.adjust(
-            level.arrays[3], *faces, given, dinv, periodic, axes, factors, inner, uneven, empty, plain,
+        nets = (
             (*self._face, hidden_bias[kind], out_weight, out_bias[kind]),
             (self._given_weight, self._given_bias[kind], given_out_weight, given_out_bias[kind]),
-            np.float32(FACTOR_BOUND), *out_faces, out_given,
+        )
+        kernels.adjust(
+            (operator._code.reshape(-1), level.arrays[3], *level.arrays[:3], level.dinv, level.uniform),
+            tuple(a.reshape(-1) for a in (*faces, given, dinv)), level.shape, shape, operator._periodic,
+            tuple(n > 1 for n in operator._shape3), level.factors, *nets, np.float32(FACTOR_BOUND),
+            tuple(a.reshape(-1) for a in (*out_faces, out_given)), _chunks(shape),
         )  # fmt: skip
+
+
+def _chunks(shape):
+    """Chunks of planes for the threads to share; each looks at one plane more than it has."""
+    return max(1, min(4 * numba.get_num_threads(), shape[0] // 8)) if shape[0] * shape[1] * shape[2] > 8192 else 1
