@@ -116,7 +116,9 @@ def train_dcdm(options):
 
 def configure_multigrid(parser):
     common_options(parser)
-    parser.set_defaults(learning_rate=0.015, steps=6000, average=0.99, threads=1)
+    parser.set_defaults(learning_rate=0.015, steps=2000, average=0.99, threads=1)
+    parser.add_argument("--half-sweeps", type=int, default=4, help="on either side of the coarse correction")
+    parser.add_argument("--start", help="a .safetensors file of weights to begin with")
 
 
 def train_multigrid(options):
@@ -131,7 +133,9 @@ def train_multigrid(options):
         torch.set_num_threads(options.threads)
         numba.set_num_threads(options.threads)
     config = training_config(options)
-    network, task = CutCells(config.seed), MultigridTask(config.seed)
+    network, task = CutCells(config.seed, options.half_sweeps), MultigridTask(config.seed)
+    if options.start:
+        network.begin_with(weights.load(options.start, architecture="LearnedMultigrid")[0])
     history = train(
         network,
         task,
@@ -143,9 +147,10 @@ def train_multigrid(options):
     )
     card = {
         "architecture": "LearnedMultigrid",
-        "arguments": {},
+        "arguments": {"half_sweeps": options.half_sweeps},
         "data": "random problems of solver/train_multigrid.py, 14 to 30 cells a side in 3-D, 40 to 96 in 2-D",
-        "recipe": {"torch": torch.__version__, "configurations": history["configurations"]},
+        "recipe": {"start": options.start and Path(options.start).name, "torch": torch.__version__}
+        | {"configurations": history["configurations"]},
         "seed": config.seed,
         "metrics": {name: history[name] for name in ("step", "seconds", "skipped", "finished", "curve", "validation")},
         "licence": options.licence,

@@ -9,7 +9,7 @@ from deconjugate.solver.gallery import compatible, divergence
 from deconjugate.solver.learned_torch import TorchMultigrid, soft
 from deconjugate.solver.multigrid import Multigrid
 
-# Half-sweeps on either side of the coarse correction, on the finest level and below.
+# Half-sweeps on either side of the coarse correction, unless said otherwise.
 HALF_SWEEPS = 4
 HIDDEN, HIDDEN_GIVEN = 12, 8
 # A small coarsest level makes deep hierarchies of small grids.
@@ -32,8 +32,9 @@ KINDS = {
 class CutCells(torch.nn.Module):
     """The trainable form of the weights in :mod:`deconjugate.solver.cut_cells`; at first all factors are 1."""
 
-    def __init__(self, seed=0):
+    def __init__(self, seed=0, half_sweeps=HALF_SWEEPS):
         super().__init__()
+        self.half_sweeps = half_sweeps
         rng = torch.Generator().manual_seed(seed)
 
         def normal(*shape, scale=0.5):
@@ -49,8 +50,17 @@ class CutCells(torch.nn.Module):
         self.given_weight, self.given_bias = normal(HIDDEN_GIVEN, 3), normal(kinds, HIDDEN_GIVEN, scale=0.2)
         self.given_out_weight, self.given_out_bias = zeros(HIDDEN_GIVEN), zeros(kinds)
         # Relaxation by 1.15 at first.
-        start = torch.full((kinds, HALF_SWEEPS), float(np.log(1.15 / 0.85)), dtype=torch.float64)
-        self.relaxation_logit, self.relaxation_slope = torch.nn.Parameter(start), zeros(kinds, HALF_SWEEPS)
+        start = torch.full((kinds, half_sweeps), float(np.log(1.15 / 0.85)), dtype=torch.float64)
+        self.relaxation_logit, self.relaxation_slope = torch.nn.Parameter(start), zeros(kinds, half_sweeps)
+
+    def begin_with(self, arrays):
+        """Take up trained weights; half-sweeps that they lack are those of their last."""
+        with torch.no_grad():
+            for name, value in self.named_parameters():
+                array = torch.tensor(arrays[name])
+                if name.startswith("relaxation"):
+                    array = torch.cat([array, array[:, -1:].expand(-1, self.half_sweeps)], 1)[:, : self.half_sweeps]
+                value.copy_(array)
 
     def face(self, low, high, evenness, kind):
         shift = (self.edge_weight[:, None] * evenness.reshape(1, -1)) + self.hidden_bias[kind][:, None]
@@ -196,7 +206,7 @@ class MultigridTask:
         """Iterations against those of the weights training starts from, a geometric mean over held-out problems."""
         logs = np.array([float(loss(network, *pair).detach()) for pair in self._held_out])
         if not hasattr(self, "_before"):
-            start = CutCells(self.seed)
+            start = CutCells(self.seed)  # always of the usual half-sweeps
             self._before = np.array([float(loss(start, *pair).detach()) for pair in self._held_out])
         change = logs - self._before
         return {"iterations": float(np.exp(change.mean())), "worst": float(np.exp(change.max()))}
