@@ -257,6 +257,7 @@ def _three_steps(model, psf, data, weight, settings, timings):
             k_sigma=settings.k_sigma,
             n_scales=settings.n_scales + round(np.log2(model.upsample)),
             positivity=settings.positivity,
+            region=smooth.allowed,
         )
         second = np.where(smooth.allowed, second, np.float32(0.0))
         clock("classical")

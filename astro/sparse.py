@@ -10,7 +10,7 @@ from deconjugate.operators.starlet import Starlet
 
 RELAX = 1.6  # over-relaxation, in (1, 2)
 FINE = 0.25  # least threshold of the scales finer than the noisiest, against that one's
-COUPLING = 8.0  # threshold over coupling, against the size of the coefficients, times upsample; larger steps less far
+COUPLING = 12.0  # threshold over coupling, against the size of the coefficients, times upsample; larger steps less far
 
 
 def sparse_deconvolution(
@@ -24,6 +24,7 @@ def sparse_deconvolution(
     n_scales=5,
     positivity=True,
     maxiter=None,
+    region=None,
 ):
     """The l1 image: least weighted residual plus the size of the coefficients.
 
@@ -52,6 +53,9 @@ def sparse_deconvolution(
     positivity : bool
     maxiter : int, optional
         Default 10 per fine pixel in a native one, at least 20.
+    region : bool array on the padded fine grid, optional
+        Where the sources are, default everywhere: the size of the coefficients is taken there, so that how far the
+        iterations come does not depend on how much empty sky surrounds a source.
 
     Returns
     -------
@@ -66,8 +70,10 @@ def sparse_deconvolution(
     coupling = COUPLING / model.upsample
     x = (np.maximum(start, 0.0) if positivity else start).astype(np.float32)
     frame = make_dictionary(dictionary, model.domain_shape, n_scales)
-    split = (_StarletSplit if isinstance(frame, Starlet) else _TightSplit)(model, frame, weight, x, k_sigma, coupling)
-    penalty = np.float32(coupling * split.thresholds.max() / _typical(x))
+    region = np.ones(x.shape, bool) if region is None else region
+    kind = _StarletSplit if isinstance(frame, Starlet) else _TightSplit
+    split = kind(model, frame, weight, x, k_sigma, coupling, region)
+    penalty = np.float32(coupling * split.thresholds.max() / _typical(x[region]))
     solver = BlockSolver(model, split.symbol + penalty)
 
     spectrum = scipy.fft.rfft2(x, workers=model.workers)
@@ -91,14 +97,14 @@ def sparse_deconvolution(
 class _StarletSplit:
     """Coefficients of the starlet: a coupling per scale, its symbol known in Fourier space."""
 
-    def __init__(self, model, starlet, weight, start, k_sigma, coupling):
+    def __init__(self, model, starlet, weight, start, k_sigma, coupling, region):
         symbols = starlet_symbols(model.frequencies, starlet.n_scales)
         self.starlet = starlet
         noise = gradient_noise(model, symbols)
         finer = np.arange(noise.size) < np.argmax(noise)
         self.thresholds = k_sigma * np.where(finer, np.maximum(noise, FINE * noise.max()), noise)
         self.planes = starlet.apply(start)
-        sizes = [_typical(w) for w in self.planes[:-1]]
+        sizes = [_typical(w[region]) for w in self.planes[:-1]]
         self.penalties = (coupling * self.thresholds / sizes).astype(np.float32)
         self.levels = (self.thresholds / self.penalties).astype(np.float32)
         self.symbol = sum(r * s**2 for r, s in zip(self.penalties, symbols))
@@ -116,7 +122,7 @@ class _StarletSplit:
 class _TightSplit:
     """Coefficients of a dictionary with W^T W = 1: one coupling for all, whose symbol is a constant."""
 
-    def __init__(self, model, frame, weight, start, k_sigma, coupling):
+    def __init__(self, model, frame, weight, start, k_sigma, coupling, region):
         self.frame = frame
         count = len(frame.noise_std())
         noise = np.random.default_rng(0).standard_normal(model.range_shape).astype(np.float32)
@@ -126,7 +132,7 @@ class _TightSplit:
         self.thresholds = k_sigma * np.sqrt(power)
         self.thresholds[-1] = 0.0
         self.state = frame.apply(start)
-        self.symbol = np.float32(coupling * self.thresholds.max() / _typical(self.state))
+        self.symbol = np.float32(coupling * self.thresholds.max() / _typical(frame.apply(np.where(region, start, 0))))
         self.levels = frame.expand((self.thresholds / self.symbol).astype(np.float32))
 
     def update(self, image, relax, keep):
