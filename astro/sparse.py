@@ -10,7 +10,7 @@ from deconjugate.operators.starlet import Starlet
 
 RELAX = 1.6  # over-relaxation, in (1, 2)
 FINE = 0.25  # least threshold of the scales finer than the noisiest, against that one's
-COUPLING = 12.0  # threshold over coupling, against the size of the coefficients, times upsample; larger steps less far
+COUPLING = 16.0  # threshold over coupling, against the size of the coefficients, times upsample; larger steps less far
 
 
 def sparse_deconvolution(

@@ -138,6 +138,18 @@ def test_a_constant_sky_comes_out_as_one():
     np.testing.assert_allclose(image, 10.0, atol=0.5)
 
 
+def test_empty_sky_around_a_source_changes_little():
+    sky = galaxy((72, 80), (30.0, 41.0))
+    scene = simulate(sky, PROFILE, peak_snr=30, seed=9)
+    sigma = scene.noise_map[0, 0]
+    around = sigma * np.random.default_rng(10).standard_normal((236, 240))
+    here, fine = np.s_[100:136, 100:140], np.s_[200:272, 200:280]
+    around[here] = scene.data
+    alone = classical(scene.data, noise=sigma).image.data
+    within = classical(around, noise=sigma).image.data[fine]
+    assert nmse(within, scene.truth) < 1.1 * nmse(alone, scene.truth)
+
+
 def test_tiles_leave_no_seam():
     sky = galaxy((150, 300), (70, 60), (80, 150), (60, 155), (75, 240))
     scene = simulate(sky, PSF.gaussian(3.0), upsample=2, peak_snr=60, seed=6)
