@@ -145,7 +145,7 @@ def test_splitting_reaches_the_minimum_of_the_l1_problem():
         fit = 0.5 * np.sum((y - model.apply(image)) ** 2)
         return fit + np.sum(levels * np.abs(planes).sum(axis=(1, 2)))
 
-    reached = cost(sparse_deconvolution(model, y, w, start, n_scales=3, maxiter=150))
+    reached = cost(sparse_deconvolution(model, y, w, start, n_scales=3, maxiter=300))
     image, dual = np.maximum(start, 0.0).astype(np.float64), np.zeros(starlet.range_shape)
     bound = np.append(levels, 0.0)[:, None, None]
     for _ in range(1500):
