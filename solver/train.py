@@ -102,7 +102,12 @@ def train_dcdm(options):
         "architecture": "DcdmNetwork",
         "arguments": network.arguments,
         "data": asdict(data),
-        "recipe": {"start": str(options.start), "device": str(device), "torch": torch.__version__}
+        "recipe": {
+            "start": Path(options.start).name,
+            "before": before,
+            "device": str(device),
+            "torch": torch.__version__,
+        }
         | {"configurations": history["configurations"], "machine": platform.processor() or platform.machine()},
         "seed": config.seed,
         "metrics": {name: history[name] for name in ("step", "seconds", "skipped", "finished", "curve", "validation")},
