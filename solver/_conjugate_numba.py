@@ -268,3 +268,39 @@ def squared_norm(x, chunks):
     for chunk in prange(chunks):
         partial[chunk] = _squares(x, np.int64(chunk) * x.size // chunks, (np.int64(chunk) + 1) * x.size // chunks)
     return partial.sum()
+
+
+@njit(**OPTIONS)
+def _copy_unknowns(b, cells, out, start, stop):
+    for k in range(np.uint64(start), np.uint64(stop)):
+        out[k] = b[k] if cells[k] == 1 else 0.0
+
+
+@njit(parallel=True, **OPTIONS)
+def copy_unknowns(b, cells, out, chunks):
+    """out = b in double precision where a cell is an unknown (Cell.INTERIOR), zero elsewhere; flat arrays."""
+    if chunks == 1:
+        _copy_unknowns(b, cells, out, 0, b.size)
+    else:
+        for chunk in prange(chunks):
+            _copy_unknowns(b, cells, out, np.int64(chunk) * b.size // chunks, (np.int64(chunk) + 1) * b.size // chunks)
+
+
+@njit(**OPTIONS)
+def _count_bad(b, cells, start, stop):
+    total = 0
+    for k in range(np.uint64(start), np.uint64(stop)):
+        total += 0 if abs(b[k]) < np.inf or cells[k] != 1 else 1
+    return total
+
+
+@njit(parallel=True, **OPTIONS)
+def count_bad(b, cells, chunks):
+    """How many unknowns are NaN or infinite; flat arrays."""
+    if chunks == 1:
+        return _count_bad(b, cells, 0, b.size)
+    partial = np.zeros(chunks, np.int64)
+    for chunk in prange(chunks):
+        start, stop = np.int64(chunk) * b.size // chunks, (np.int64(chunk) + 1) * b.size // chunks
+        partial[chunk] = _count_bad(b, cells, start, stop)
+    return partial.sum()

@@ -6,7 +6,7 @@ from math import prod
 import numba
 import numpy as np
 
-from deconjugate.solver._conjugate_numba import squared_norm
+from deconjugate.solver._conjugate_numba import copy_unknowns, count_bad, squared_norm
 
 
 def norm(x):
@@ -16,7 +16,11 @@ def norm(x):
     kernel needs.
     """
     flat = np.ascontiguousarray(x).reshape(-1)
-    return float(np.sqrt(squared_norm(flat, 4 * numba.get_num_threads() if flat.size > 65536 else 1)))
+    return float(np.sqrt(squared_norm(flat, _chunks(flat.size))))
+
+
+def _chunks(size):
+    return 4 * numba.get_num_threads() if size > 65536 else 1
 
 
 def is_tensor(x):
@@ -44,9 +48,9 @@ class VectorForm:
     @classmethod
     def of(cls, operator, b):
         shape, b = operator.grid_shape, np.asarray(b)
-        count = int(np.count_nonzero(operator.unknowns))
         if b.shape[-len(shape) :] == shape:
             return cls(shape, None, operator)
+        count = int(np.count_nonzero(operator.unknowns))
         if b.ndim and b.shape[-1] == operator.cells.size:
             return cls((operator.cells.size,), None, operator)
         if b.ndim and b.shape[-1] == count:
@@ -91,14 +95,25 @@ class VectorForm:
         return flat
 
     def _count_bad(self, one):
+        if self._on_grid(one):
+            cells = self._place.cells.reshape(-1)
+            return int(count_bad(np.ascontiguousarray(one).reshape(-1), cells, _chunks(one.size)))
         bad = ~np.isfinite(one)
         if self._place is not None and one.size == self._place.cells.size:
             bad = bad.reshape(self._place.grid_shape) & self._place.unknowns
         return int(np.count_nonzero(bad))
 
+    def _on_grid(self, one):
+        """Whether the kernels can read it: every cell, in single or double precision."""
+        full = self._place is not None and one.size == self._place.cells.size
+        return full and one.dtype in (np.dtype(np.float32), np.dtype(np.float64))
+
     def _fill(self, one, full):
         if self._place is None:
             full[...] = one
+        elif self._on_grid(one):
+            cells = self._place.cells.reshape(-1)
+            copy_unknowns(np.ascontiguousarray(one).reshape(-1), cells, full.reshape(-1), _chunks(one.size))
         elif one.size == full.size:
             np.multiply(one.reshape(full.shape), 1.0, out=full, where=self._place.unknowns)
         else:
@@ -107,6 +122,6 @@ class VectorForm:
 
     def write(self, x):
         """Solutions in the form b came in."""
-        if self._place is not None and self.tail == (np.count_nonzero(self._place.unknowns),) != (x[0].size,):
+        if self._place is not None and self.tail not in (x.shape[1:], (x[0].size,)):
             x = x[:, self._place.unknowns]
         return x.reshape(*self.batch, *self.tail)
