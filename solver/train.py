@@ -83,10 +83,12 @@ def train_dcdm(options):
     torch.manual_seed(config.seed)
     layers = {"small": dcdm.SMALL, "large": dcdm.LARGE}[options.layers]
     network = dcdm.DcdmNetwork(data.ndim, **layers)
+    before = None
     if options.start == "two-grid":
         dcdm_start.two_grid_start(network)
     elif options.start != "random":
-        weights.into(network, options.start, architecture="DcdmNetwork", ndim=data.ndim)
+        before = weights.into(network, options.start, architecture="DcdmNetwork", ndim=data.ndim)
+        before = {name: before[name] for name in ("data", "recipe", "seed", "metrics", "sha256")}
     network.to(device)
     history = train(
         network,
@@ -107,8 +109,9 @@ def train_dcdm(options):
             "before": before,
             "device": str(device),
             "torch": torch.__version__,
-        }
-        | {"configurations": history["configurations"], "machine": platform.processor() or platform.machine()},
+            "configurations": history["configurations"],
+            "machine": platform.processor() or platform.machine(),
+        },
         "seed": config.seed,
         "metrics": {name: history[name] for name in ("step", "seconds", "skipped", "finished", "curve", "validation")},
         "licence": options.licence,
