@@ -1,6 +1,6 @@
 """The learned conjugate directions (DCDM) beside classical solvers, on systems never trained on.
 
-    python benchmarks/bench_dcdm.py [--quick] [--only SECTION ...] [--sizes 32 64 128] [--image docs/images/dcdm.png]
+    python benchmarks/bench_dcdm.py [--quick] [--only SECTION ...] [--sizes 32 64 128] [--problems NAME ...]
 
 Sections: compare, generalise, sizes, curves. Every answer is checked first against an assembled matrix in float64.
 Geometries and right-hand sides are the gallery's, which the training of the shipped weights never draws. Iterations of
@@ -108,7 +108,7 @@ def deflated_cg(A, matrix, b, rtol, blocks=8):
 def bench_compare(options):
     verdicts = []
     for n in options.sizes:
-        for name in COMPARED:
+        for name in options.problems:
             A, b = system(name, n)
             matrix, inside = as_peers_want(A.to_sparse()), A.unknowns
             inner = b[inside]
@@ -237,6 +237,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small sizes: a minute or two")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--sizes", nargs="+", type=int)
+    parser.add_argument("--problems", nargs="+", choices=gallery.problems, default=COMPARED, help="of compare")
     image = Path(__file__).resolve().parents[1] / "docs" / "images" / "dcdm.png"
     parser.add_argument("--image", type=Path, default=image)
     options = parser.parse_args()
