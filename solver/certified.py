@@ -44,8 +44,11 @@ class CertifiedConjugateGradient:
         self.finest, self.null_space = finest, null_space
         self._work = self._residual = None
 
-    def solve(self, b, x, target, maxiter, callback=None):
+    def solve(self, b, x, target, maxiter, callback=None, *, blank=False):
         """Improve x in place until ||b - A x|| <= target; b, x float64 arrays of the grid.
+
+        blank says that x is all zero, which spares a product. An x that was improved until it converged
+        has no part in the null space.
 
         Returns
         -------
@@ -64,7 +67,10 @@ class CertifiedConjugateGradient:
         p, q, r, z, d = self._work
         p[:] = 0
         q[:] = 0
-        residual, norm = self._true_residual(b, x, chunks)
+        if blank:
+            residual, norm = b, float(np.sqrt(kernels.squared_norm(b.reshape(-1), chunks)))
+        else:
+            residual, norm = self._true_residual(b, x, chunks)
         norms = [norm]
         curvature, failures = 1.0, 0
         while norm > target and len(norms) <= maxiter and failures < 2:
@@ -108,15 +114,28 @@ class CertifiedConjugateGradient:
                 if callback is not None:
                     callback(x + scale * d.reshape(x.shape).astype(np.float64))
             if status is None or np.isfinite(d).all():
+                # The answer is centred; before that, it would cost strong jumps more rounding than the step gains.
+                centred = norm <= target
                 kernels.add_scaled(x.reshape(-1), d, scale, chunks)
+                if centred:
+                    self.null_space.center(x)
                 residual, norm = self._true_residual(b, x, chunks)
+                if norm <= target and not centred:
+                    self.null_space.center(x)
+                    residual, norm = self._true_residual(b, x, chunks)
                 if not norm < before:
                     # Rounding made it worse: undo the correction and start the directions anew.
-                    kernels.add_scaled(x.reshape(-1), d, -scale, chunks)
-                    residual, norm = self._true_residual(b, x, chunks)
+                    if blank:
+                        x[...] = 0
+                        residual, norm = b, before
+                    else:
+                        kernels.add_scaled(x.reshape(-1), d, -scale, chunks)
+                        residual, norm = self._true_residual(b, x, chunks)
                     p[:] = 0
                     q[:] = 0
                     curvature = 1.0
+                else:
+                    blank = False
             else:
                 norm = before
             norms[-1] = norm
