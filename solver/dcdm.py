@@ -6,6 +6,7 @@ from torch.nn import functional
 
 FILTERS = 16
 KERNEL = 3
+_SMALL_INPUT = 20480
 # What the paper uses at 64^3, and at 128^3 and above.
 SMALL = {"before": 4, "coarse": 6, "after": 4}
 LARGE = {"before": 6, "coarse": 10, "after": 6}
@@ -91,9 +92,12 @@ class _Pairs(nn.Module):
                 layer.bias.zero_()
 
     def forward(self, z):
+        # PyTorch leaves its fast kernels for one small 3-D input alone: two copies of it cost a quarter as much.
+        alone = z.ndim == 5 and len(z) == 1 and z.device.type == "cpu" and z[..., 0].numel() <= _SMALL_INPUT
+        z = z.repeat(2, 1, 1, 1, 1) if alone else z
         for one, two in zip(self.layers[::2], self.layers[1::2]):
             z = z + functional.relu(two(functional.relu(one(z))))
-        return z
+        return z[:1] if alone else z
 
 
 def propose(network, r):
