@@ -245,11 +245,11 @@ def main():
     options.start = untrained()
     print(describe())
     _, card = load_network(shipped_weights(3), 3)
-    metrics, data = card["metrics"], card["data"]
-    print(
-        f"weights   {card['parameters']:,} parameters, {metrics['step']} steps of {data['batch']} x {data['size']}^3, "
-        f"{metrics['seconds'] / 60:.0f} min on {card['recipe']['device']}, sha256 {card['sha256'][:12]}"
-    )
+    print(f"weights   {card['parameters']:,} parameters, sha256 {card['sha256'][:12]}")
+    for part in filter(None, (card["recipe"].get("before"), card)):
+        data, metrics = part["data"], part["metrics"]
+        work = f"{metrics['step']} steps of {data['batch']} x {data['size']}^3, {data['open']:.0%} with open sides"
+        print(f"trained   {work}, {metrics['seconds'] / 60:.0f} min on {part['recipe']['device']}")
     solve(*system("sphere", 16), method="multigrid")  # compiled before anything is timed
     for name in options.only:
         SECTIONS[name](options)
