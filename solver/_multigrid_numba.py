@@ -222,7 +222,7 @@ def _smooth_edge(x, b, dinv, level, shape, periodic, weights, after, edge, slabs
 
 @njit(parallel=True, **OPTIONS)
 def smooth(x, b, dinv, level, shape, periodic, weights, after, coarse, factors, moved, slabs):
-    """Half-sweeps of alternating colour with the given weights: from x = 0, or, `after` x += P coarse, in reverse order.
+    """Half-sweeps of alternating colour with the given weights: from x = 0, or after x += P coarse in reverse order.
 
     Slabs that meet others (or, where axis 0 is periodic, themselves) need more than 2 (half-sweeps + 1) planes, and
     periodic axes an even size; slabs = 0 asks for neither.

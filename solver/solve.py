@@ -20,6 +20,8 @@ _EPSILON = np.finfo(np.float64).eps
 # A backward error of so many units of rounding is the best float64 can be asked for.
 _ROUNDING = 32
 _CERTIFIED = ("learned", "multigrid")
+# Iterations in double precision that have to gain a factor of two.
+_STAGE = 100
 # What each method falls back on when it stagnates or breaks down.
 _DOUBLE = "multigrid in double precision"
 _FALLBACK = {"dct": "multigrid", "dcdm": "multigrid", "learned": "multigrid", "multigrid": _DOUBLE}
@@ -316,13 +318,14 @@ class PoissonSolver:
             return self._exact(b, x, target, left, callback)
         if method == "dcdm":
             return self._dcdm().solve(b, x, target, left, callback)
-        if method in ("cg", _DOUBLE):
-            M = None if method == "cg" else _DoubleMultigrid(self._multigrid(), self.operator)
-            limit = None if method == "cg" and maxiter is None else left
+        if method == "cg":
+            limit = None if maxiter is None else left
             x[:], status, norms = conjugate_gradient(
-                self.operator, b, x0=x.copy(), M=M, rtol=0.0, atol=target, maxiter=limit, callback=callback
+                self.operator, b, x0=x.copy(), rtol=0.0, atol=target, maxiter=limit, callback=callback
             )
             return status, norms
+        if method == _DOUBLE:
+            return self._in_stages(b, x, target, left, callback)
         cycle = self._learned() if method == "learned" else self._multigrid()
         inverse = _BoxOnDomain(self._box(), self.operator) if method == "dct" else cycle
         loop = self._part(
@@ -330,6 +333,29 @@ class PoissonSolver:
             lambda: CertifiedConjugateGradient(self.operator, inverse, cycle.levels[0], self._null),
         )
         return loop.solve(b, x, target, left, callback, blank=blank)
+
+    def _in_stages(self, b, x, target, maxiter, callback):
+        """Multigrid-preconditioned conjugate gradients in double precision, a factor of 1000 at a time.
+
+        Asked at once for what rounding forbids, the iteration loses what it had; each stage starts from the true
+        residual, and the last one that helped is kept.
+        """
+        cycle = _DoubleMultigrid(self._multigrid(), self.operator)
+        norms = [norm(b - self.operator.apply(x))]
+        while True:
+            goal = max(target, 1e-3 * norms[-1])
+            better, status, more = conjugate_gradient(
+                self.operator, b, x0=x.copy(), M=cycle, rtol=0.0, atol=goal,
+                maxiter=min(_STAGE, maxiter - len(norms) + 1), callback=callback,
+            )  # fmt: skip
+            helped = more[-1] <= 0.5 * norms[-1]
+            if more[-1] < norms[-1]:
+                x[:] = better
+                norms += more[1:]
+            if not helped and norms[-1] > target and len(norms) <= maxiter:
+                return SolveStatus.STAGNATED, norms
+            if norms[-1] <= target or len(norms) > maxiter:
+                return status, norms
 
     def _exact(self, b, x, target, maxiter, callback):
         """The box solver and as many corrections by itself as rounding asks for."""

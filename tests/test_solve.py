@@ -217,9 +217,10 @@ def test_strong_jump_ends_at_rounding_not_in_a_lie():
     b = gallery.white_noise(A, 1)
     result = solve(A, b, rtol=1e-13, method="multigrid")
     assert result.converged == (true_residual(A, b, result.x) <= 1.01e-13)
-    assert result.relative_residual == pytest.approx(true_residual(A, b, result.x), rel=1e-2)
-    # Whatever the status, x is no worse than where it started.
-    assert result.relative_residual <= 1.0
+    assert result.relative_residual == pytest.approx(true_residual(A, b, result.x), rel=0.2)  # both are rounding by now
+    # What double precision can reach is not lost because more was asked for.
+    assert result.status is SolveStatus.ATTAINABLE_ACCURACY
+    assert result.relative_residual < 1e-5
 
 
 @pytest.mark.parametrize("method", METHODS)
