@@ -103,7 +103,7 @@ def compare(name, n, options, rhs="divergence", repeats=None, A=None):
     b = right_hand_sides[rhs](A, seed=1)
     matrix, inside = as_peers_want(A.to_sparse()), A.unknowns
     inner = b[inside]
-    methods = {f'method="{m}"': m for m in ("multigrid", "dct")}
+    methods = {f'method="{m}"': m for m in ("multigrid", "learned", "dct")}
     runs = {title: [] for title in [*methods, *([] if options.skip_peers else peers)]}
     for repeat in range(repeats or (3 if options.quick else 5)):
         for title in runs:
@@ -481,7 +481,7 @@ def main():
         return
     print(describe())
     warm = problems["sphere"]((24,) * 3)
-    for method in ("multigrid", "dct"):
+    for method in ("multigrid", "learned", "dct"):
         solve(warm, right_hand_sides["divergence"](warm, 1), method=method)
     for name in options.only:
         print(f"\n### {name.replace('_', ' ')}")

@@ -28,25 +28,32 @@ class Multigrid:
     Where a wall or a jump cuts a block in two, the weaker part joins the neighbour it is coupled to instead.
     An axis whose coupling is weak (large spacing) is coarsened only once the others have caught up.
 
-    Smoothing is red-black Gauss-Seidel with over-relaxation; the post-smoother visits the colours in reverse order,
+    The defaults are the fastest of the grid that ``benchmarks/bench_poisson.py --only grid`` runs. Smoothing is red-black Gauss-Seidel with over-relaxation; the post-smoother visits the colours in reverse order,
     which makes M symmetric, and positive definite for 0 < omega < 2 off the null space of A.
 
     Parameters
     ----------
     operator : deconjugate.operators.PoissonOperator
-    sweeps : int, >= 1
-        Red-black sweeps before and after the coarse correction; more cost more and converge faster.
+    sweeps : float, a multiple of 1/2, >= 1/2
+        Red-black sweeps before and after the coarse correction; more cost more and converge faster. Half a sweep is one
+        colour.
+    coarse_sweeps : float, a multiple of 1/2, >= 1/2
+        The same on the coarser levels; 4 help thin gaps and jumps. (A second visit to a coarser level would help too,
+        but over-correction makes a W-cycle indefinite.)
     omega : float, in (0, 2)
         Over-relaxation.
-    coarse_sweeps : int, >= 1
-        The same on the coarser levels, where they cost an eighth and help thin gaps and jumps. (A second visit to a
-        coarser level would help too, but over-correction makes a W-cycle indefinite.)
+    relaxation : sequence of arrays, optional
+        In place of these three: the weights of the half-sweeps, in (0, 2), for each level, the last for all coarser.
+    weights : CutCells, optional
+        In place of all these: learned weights, which correct the coarse faces too; see LearnedMultigrid.
+    coarsest : int
+        Cells of the level that is solved exactly, at most.
 
     Source: Brandt and Livne, Multigrid Techniques (2011); over-correction: Braess, Computing 55, 379 (1995).
     """
 
     def __init__(
-        self, operator, *, sweeps=2, coarse_sweeps=4, omega=1.15, relaxation=None, weights=None, coarsest=_COARSEST
+        self, operator, *, sweeps=2, coarse_sweeps=2, omega=1.15, relaxation=None, weights=None, coarsest=_COARSEST
     ):
         if relaxation is None:
             relaxation = [np.full(round(2 * count), omega) for count in (sweeps, coarse_sweeps)]
