@@ -28,8 +28,9 @@ class Multigrid:
     Where a wall or a jump cuts a block in two, the weaker part joins the neighbour it is coupled to instead.
     An axis whose coupling is weak (large spacing) is coarsened only once the others have caught up.
 
-    The defaults are the fastest of the grid that ``benchmarks/bench_poisson.py --only grid`` runs. Smoothing is red-black Gauss-Seidel with over-relaxation; the post-smoother visits the colours in reverse order,
-    which makes M symmetric, and positive definite for 0 < omega < 2 off the null space of A.
+    Smoothing is red-black Gauss-Seidel with over-relaxation; the post-smoother visits the colours in reverse order,
+    which makes M symmetric, and positive definite for 0 < omega < 2 off the null space of A. The defaults come from the
+    grid of settings that ``benchmarks/bench_poisson.py --only grid`` runs.
 
     Parameters
     ----------
