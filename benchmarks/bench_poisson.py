@@ -464,6 +464,7 @@ sections = {
     "batches": bench_batches,
     "grid": lambda options: suite.bench_grid(options, sys.modules[__name__]),
     "suite": lambda options: suite.bench_suite(options, sys.modules[__name__]),
+    "suite_large": lambda options: suite.bench_suite(options, sys.modules[__name__], large=True),
     "ablations": lambda options: suite.bench_ablations(options, sys.modules[__name__]),
 }
 

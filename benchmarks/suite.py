@@ -101,19 +101,19 @@ def bench_grid(options, report):
     report.row("in use:", f"{[len(w) / 2 for w in usual.relaxation]}", float(usual.relaxation[0][0]), "")
 
 
-def bench_suite(options, report):
+def bench_suite(options, report, *, large=False):
     """Set-up included, the true residual in float64, medians of interleaved runs."""
-    sizes = (48, 128, ()) if options.quick else (64, 1024, ())
-    todo = [cases(*sizes)]
-    if not options.quick:
-        todo.append(cases(128, 2048, ("sphere", "thin_gaps", "free_surface")))
+    if large:
+        todo = cases(128, 2048, () if options.quick else ("sphere", "thin_gaps", "free_surface"))
+    else:
+        todo = cases(*((48, 128) if options.quick else (64, 1024)))
     methods = ["learned", "multigrid", "dct"]
     report.table(
         "problem", "unknowns", *(f"{m}, iterations" for m in methods), *(f"{m} (ms)" for m in methods),
         "multigrid : learned", "dct : learned", "best peer : learned", "peer",
     )  # fmt: skip
     against = {"multigrid": {}, "dct": {}, "peers": {}}
-    for title, A, b in itertools.chain(*todo):
+    for title, A, b in todo:
         times, counts = {m: [] for m in methods}, {}
         for repeat in range(2 if options.quick else 8):
             for method in methods:
