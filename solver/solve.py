@@ -51,10 +51,11 @@ def solve(
     maxiter : int, optional
         500 iterations by default; 10 times the unknowns for ``method="cg"``.
     method : "auto", "learned", "multigrid", "dct", "dcdm" or "cg"
-        "auto" is "dct" on a box without obstacles of constant coefficient, where that is exact, and "learned"
-        elsewhere ("multigrid" where its weights are absent or damaged); for matrices algebraic multigrid when PyAMG
-        is installed, else Jacobi. "dcdm" takes its directions from the network of Kaneda et al.: few iterations, each
-        dearer than a whole multigrid solve.
+        "auto" is "dct" on a box without obstacles of constant coefficient, where that is exact; elsewhere "learned" in
+        two dimensions and where the spacings differ, "multigrid" otherwise and where the weights are absent or damaged;
+        for matrices algebraic multigrid when PyAMG is installed, else Jacobi. "learned" is multigrid corrected by
+        trained weights: fewer iterations, a longer set-up. "dcdm" takes its directions from the network of Kaneda et
+        al.: few iterations, each dearer than a whole multigrid solve.
     callback : callable, optional
         Called as callback(x) after each iteration, x a grid array; slows the loop.
     device : "auto" or "cpu"
@@ -226,9 +227,15 @@ class PoissonSolver:
         return self._part("box", lambda: BoxPoisson.of(self.operator))
 
     def _best(self, exact):
-        """The rule of method="auto": exact on plain boxes, else learned, and plain multigrid without weights."""
+        """The rule of method="auto"; ``benchmarks/bench_poisson.py --only suite suite_large`` is what it rests on.
+
+        Exact on plain boxes; the learned cycle in two dimensions and where spacings differ, where it is faster; plain
+        multigrid elsewhere, where fewer iterations do not pay for a longer set-up, and where there are no weights.
+        """
         if exact:
             return "dct"
+        if len(self.operator.grid_shape) == 3 and len(set(self.operator.spacing)) == 1:
+            return "multigrid"
         try:
             self._learned()
         except WeightsError:

@@ -140,23 +140,24 @@ def test_solves_every_problem_to_the_true_residual(name, shape):
 
 
 @needs_weights
-def test_auto_takes_it_and_update_keeps_it():
-    operator = problems["sphere"]((24, 25, 26))
-    solver = PoissonSolver(operator)
-    b = right_hand_sides["divergence"](operator, seed=1)
-    assert solver.method == "learned"
-    assert solver.solve(b).converged
-    moved = problems["random_spheres"]((24, 25, 26), seed=3)
-    solver.update(cells=moved.cells)
-    result = solver.solve(right_hand_sides["divergence"](moved, seed=1))
-    assert (result.converged, result.method) == (True, "learned")
+@pytest.mark.parametrize(
+    ("shape", "spacing", "method"),
+    [((40, 45), 1.0, "learned"), ((20, 21, 22), (1, 1, 2), "learned"), ((20, 21, 22), 1.0, "multigrid")],
+)
+def test_auto_takes_it_where_the_rule_says_and_update_keeps_it(shape, spacing, method):
+    cells = [problems[name](shape, seed=3).cells for name in ("sphere", "random_spheres")]
+    solver = PoissonSolver(PoissonOperator(cells[0], spacing=spacing))
+    assert solver.method == method
+    assert solver.solve(right_hand_sides["divergence"](solver.operator, seed=1)).converged
+    result = solver.update(cells=cells[1]).solve(right_hand_sides["divergence"](solver.operator, seed=1))
+    assert (result.converged, result.method) == (True, method)
 
 
 @needs_weights
 def test_auto_solves_without_weights_and_learned_names_the_file(monkeypatch, tmp_path):
     path = tmp_path / "multigrid.safetensors"
     monkeypatch.setattr(learned_multigrid, "WEIGHTS", path)
-    operator = problems["sphere"]((20, 21, 22))
+    operator = problems["sphere"]((40, 45))
     b = right_hand_sides["divergence"](operator, seed=1)
     result = solve(operator, b)
     assert (result.converged, result.method) == (True, "multigrid")
