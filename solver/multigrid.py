@@ -29,8 +29,8 @@ class Multigrid:
     An axis whose coupling is weak (large spacing) is coarsened only once the others have caught up.
 
     Smoothing is red-black Gauss-Seidel with over-relaxation; the post-smoother visits the colours in reverse order,
-    which makes M symmetric, and positive definite for 0 < omega < 2 off the null space of A. The defaults come from the
-    grid of settings that ``benchmarks/bench_poisson.py --only grid`` runs.
+    which makes M symmetric, and positive definite for 0 < omega < 2 off the null space of A. The defaults were the
+    fastest of six settings tried over a suite of problems; ``benchmarks/bench_poisson.py --only grid`` tries a hundred.
 
     Parameters
     ----------
