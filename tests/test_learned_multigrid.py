@@ -5,17 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from deconjugate.operators.learned.weights import WeightsError
-from deconjugate.solver import PoissonOperator, PoissonSolver, learned_multigrid, solve
+from deconjugate.solver import PoissonOperator, PoissonSolver, learned_multigrid, solve, train_multigrid
 from deconjugate.solver.cut_cells import CutCells
 from deconjugate.solver.gallery import problems, right_hand_sides
 from deconjugate.solver.learned_multigrid import WEIGHTS, LearnedMultigrid
+from deconjugate.solver.learned_torch import TorchMultigrid
 from deconjugate.solver.multigrid import Multigrid
-
-torch = pytest.importorskip("torch")
-from deconjugate.solver import train_multigrid  # noqa: E402
-from deconjugate.solver.learned_torch import TorchMultigrid  # noqa: E402
 
 
 def _model(seed=3, spread=0.3):
@@ -85,8 +83,6 @@ def test_is_symmetric_and_positive_definite_off_the_null_space(name, seed):
     if operator.unknowns.sum() > 600:
         operator = _porous(shape, 7, boundary="periodic", varies="varying" in name)
     weights = None if seed is None else CutCells(_arrays(_model(seed, spread=1.0)))
-    if weights is None and not WEIGHTS.exists():
-        pytest.skip("no weights are shipped")
     hierarchy = Multigrid(operator, weights=weights or learned_multigrid.load(WEIGHTS), coarsest=40)
     unknowns = np.flatnonzero(operator.unknowns.ravel())
     M = np.empty((unknowns.size, unknowns.size))
@@ -125,10 +121,6 @@ def test_factors_do_not_depend_on_the_scale_of_the_coefficient():
         np.testing.assert_allclose(1024 * a.faces[1], b.faces[1], rtol=1e-5)
 
 
-needs_weights = pytest.mark.skipif(not WEIGHTS.exists(), reason="no weights are shipped")
-
-
-@needs_weights
 @pytest.mark.parametrize("name", problems)
 @pytest.mark.parametrize("shape", [(37, 31, 29), (61, 85)])
 def test_solves_every_problem_to_the_true_residual(name, shape):
@@ -139,7 +131,6 @@ def test_solves_every_problem_to_the_true_residual(name, shape):
     assert np.linalg.norm(b - operator.apply(result.x)) <= 1.0001e-8 * np.linalg.norm(b)
 
 
-@needs_weights
 @pytest.mark.parametrize(
     ("shape", "spacing", "method"),
     [((40, 45), 1.0, "learned"), ((20, 21, 22), (1, 1, 2), "learned"), ((20, 21, 22), 1.0, "multigrid")],
@@ -153,7 +144,6 @@ def test_auto_takes_it_where_the_rule_says_and_update_keeps_it(shape, spacing, m
     assert (result.converged, result.method) == (True, method)
 
 
-@needs_weights
 def test_auto_solves_without_weights_and_learned_names_the_file(monkeypatch, tmp_path):
     path = tmp_path / "multigrid.safetensors"
     monkeypatch.setattr(learned_multigrid, "WEIGHTS", path)
@@ -171,7 +161,6 @@ def test_auto_solves_without_weights_and_learned_names_the_file(monkeypatch, tmp
     assert solve(operator, b).method == "multigrid"
 
 
-@needs_weights
 def test_weights_of_another_architecture_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     shutil.copy(WEIGHTS, path)
