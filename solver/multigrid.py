@@ -186,9 +186,11 @@ class _Level:
             part = np.zeros(self.shape, np.uint8)
             several = aggregates.find_parts(*self.faces, self.dinv.reshape(self.shape), factors, part)
             if several.any():
+                # A round reads the round before, never what its other threads are writing.
                 settled = np.full(self.shape, -1, np.int32)
-                aggregates.move_parts(*self.faces, factors, several, part, settled, settled)
                 target = settled.copy()
+                aggregates.move_parts(*self.faces, factors, several, part, target, settled)
+                settled[...] = target
                 aggregates.move_parts(*self.faces, factors, several, part, target, settled)
                 cells = np.flatnonzero(target.reshape(-1) >= 0)
         blocks = [index // c for index, c in zip(np.unravel_index(cells, self.shape), factors)]

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 
@@ -63,6 +64,24 @@ def test_iterations_do_not_grow_with_the_grid():
         counts.append(solve(operator, gallery.white_noise(operator, 0), method="multigrid").iterations)
     assert max(counts) - min(counts) <= 2
     assert max(counts) <= 12
+
+
+@pytest.mark.parametrize("method", ["multigrid", "learned"])
+def test_the_set_up_is_the_same_in_every_order_of_its_threads(method):
+    operator = gallery.thin_gaps((40, 61, 37), seed=1)
+    b = gallery.white_noise(operator, 2)
+
+    def solution(threads):
+        numba.set_num_threads(threads)
+        return PoissonSolver(operator, method=method).solve(b, rtol=1e-4).x
+
+    threads = numba.get_num_threads()
+    try:
+        expected = solution(1)
+        for _ in range(10):
+            np.testing.assert_array_equal(solution(threads), expected)
+    finally:
+        numba.set_num_threads(threads)
 
 
 def test_update_is_a_new_solver_of_the_same_kind():
