@@ -8,6 +8,7 @@ from deconjugate.operators.learned.weights import WeightsError
 from deconjugate.operators.poisson import PoissonOperator
 from deconjugate.solver.certified import CertifiedConjugateGradient
 from deconjugate.solver.conjugate import conjugate_gradient
+from deconjugate.solver.double_multigrid import DoubleMultigrid, solve_in_stages
 from deconjugate.solver.fast_poisson import BoxPoisson
 from deconjugate.solver.multigrid import Multigrid
 from deconjugate.solver.null_space import NullSpace
@@ -20,8 +21,6 @@ _EPSILON = np.finfo(np.float64).eps
 # A backward error of so many units of rounding is the best float64 can be asked for.
 _ROUNDING = 32
 _CERTIFIED = ("learned", "multigrid")
-# Iterations in double precision that have to gain a factor of two.
-_STAGE = 100
 # What each method falls back on when it stagnates or breaks down.
 _DOUBLE = "multigrid in double precision"
 _FALLBACK = {"dct": "multigrid", "dcdm": "multigrid", "learned": "multigrid", "multigrid": _DOUBLE}
@@ -209,7 +208,7 @@ class PoissonSolver:
             raise TypeError("as_preconditioner() needs a solver of a PoissonOperator")
         unknowns = self.operator.unknowns.ravel()
         size = int(np.count_nonzero(unknowns))
-        cycle = _DoubleMultigrid(self._cycle(), self.operator)
+        cycle = DoubleMultigrid(self._cycle(), self.operator)
 
         def matvec(r):
             full = np.zeros(unknowns.size)
@@ -258,7 +257,7 @@ class PoissonSolver:
         from deconjugate.solver.dcdm_solver import DcdmSolver
 
         def cycle(r):
-            return _DoubleMultigrid(self._multigrid(), self.operator).apply(r)
+            return DoubleMultigrid(self._multigrid(), self.operator).apply(r)
 
         return self._part("dcdm", lambda: DcdmSolver(self.operator, self._null, cycle))
 
@@ -332,7 +331,8 @@ class PoissonSolver:
             )
             return status, norms
         if method == _DOUBLE:
-            return self._in_stages(b, x, target, left, callback)
+            cycle = DoubleMultigrid(self._multigrid(), self.operator)
+            return solve_in_stages(self.operator, cycle, b, x, target, left, callback)
         cycle = self._learned() if method == "learned" else self._multigrid()
         inverse = _BoxOnDomain(self._box(), self.operator) if method == "dct" else cycle
         loop = self._part(
@@ -340,29 +340,6 @@ class PoissonSolver:
             lambda: CertifiedConjugateGradient(self.operator, inverse, cycle.levels[0], self._null),
         )
         return loop.solve(b, x, target, left, callback, blank=blank)
-
-    def _in_stages(self, b, x, target, maxiter, callback):
-        """Multigrid-preconditioned conjugate gradients in double precision, a factor of 1000 at a time.
-
-        Asked at once for what rounding forbids, the iteration loses what it had; each stage starts from the true
-        residual, and the last one that helped is kept.
-        """
-        cycle = _DoubleMultigrid(self._multigrid(), self.operator)
-        norms = [norm(b - self.operator.apply(x))]
-        while True:
-            goal = max(target, 1e-3 * norms[-1])
-            better, status, more = conjugate_gradient(
-                self.operator, b, x0=x.copy(), M=cycle, rtol=0.0, atol=goal,
-                maxiter=min(_STAGE, maxiter - len(norms) + 1), callback=callback,
-            )  # fmt: skip
-            helped = more[-1] <= 0.5 * norms[-1]
-            if more[-1] < norms[-1]:
-                x[:] = better
-                norms += more[1:]
-            if not helped and norms[-1] > target and len(norms) <= maxiter:
-                return SolveStatus.STAGNATED, norms
-            if norms[-1] <= target or len(norms) > maxiter:
-                return status, norms
 
     def _exact(self, b, x, target, maxiter, callback):
         """The box solver and as many corrections by itself as rounding asks for."""
@@ -381,18 +358,6 @@ class PoissonSolver:
         if norms[-1] <= target:
             return SolveStatus.CONVERGED, norms
         return (SolveStatus.MAXITER if len(norms) > maxiter else SolveStatus.STAGNATED), norms
-
-
-class _DoubleMultigrid:
-    """A multigrid cycle between vectors in double precision."""
-
-    def __init__(self, multigrid, operator):
-        self.multigrid, self.shape = multigrid, operator.grid_shape
-
-    def apply(self, r):
-        scale = float(np.abs(r).max()) or 1.0
-        single = (r / scale).astype(np.float32).reshape(-1)
-        return scale * self.multigrid.apply(single, np.empty_like(single)).astype(np.float64).reshape(self.shape)
 
 
 class _BoxOnDomain:

@@ -52,6 +52,21 @@ def training_config(options):
     return TrainingConfig(**{name: value for name, value in vars(options).items() if name in names})
 
 
+def save(network, card, history, config, options):
+    """Write the weights with their card: what is said of every network is added to ``card``."""
+    from deconjugate.operators.learned import weights
+
+    metrics = ("step", "seconds", "skipped", "finished", "curve", "validation")
+    card |= {
+        "seed": config.seed,
+        "metrics": {name: history[name] for name in metrics},
+        "licence": options.licence,
+    }
+    path = options.out / "weights.safetensors"
+    weights.save(path, network.state_dict(), card)
+    print(f"step {history['step']} of {config.steps}, {history['seconds']:.0f} s: {path}")
+
+
 def configure_dcdm(parser):
     common_options(parser)
     parser.set_defaults(learning_rate=1e-4)
@@ -112,14 +127,8 @@ def train_dcdm(options):
             "configurations": history["configurations"],
             "machine": platform.processor() or platform.machine(),
         },
-        "seed": config.seed,
-        "metrics": {name: history[name] for name in ("step", "seconds", "skipped", "finished", "curve", "validation")},
-        "licence": options.licence,
     }
-    weights.save(options.out / "weights.safetensors", network.state_dict(), card)
-    print(
-        f"step {history['step']} of {config.steps}, {history['seconds']:.0f} s: {options.out / 'weights.safetensors'}"
-    )
+    save(network, card, history, config, options)
 
 
 def configure_multigrid(parser):
@@ -159,14 +168,8 @@ def train_multigrid(options):
         "data": "random problems of solver/train_multigrid.py, 14 to 30 cells a side in 3-D, 40 to 96 in 2-D",
         "recipe": {"start": options.start and Path(options.start).name, "torch": torch.__version__}
         | {"configurations": history["configurations"]},
-        "seed": config.seed,
-        "metrics": {name: history[name] for name in ("step", "seconds", "skipped", "finished", "curve", "validation")},
-        "licence": options.licence,
     }
-    weights.save(options.out / "weights.safetensors", network.state_dict(), card)
-    print(
-        f"step {history['step']} of {config.steps}, {history['seconds']:.0f} s: {options.out / 'weights.safetensors'}"
-    )
+    save(network, card, history, config, options)
 
 
 NETWORKS = {"dcdm": (configure_dcdm, train_dcdm), "multigrid": (configure_multigrid, train_multigrid)}
