@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.ndimage
 
+from deconjugate.astro.apertures import close_fluxes
+
 FLUX_TOLERANCE = 0.3  # sigmas of weighted residual flux that a source may keep
 FLUX_WEIGHT = 10.0  # of the source terms beside the coefficients: a source is one number, its coefficients many
 
@@ -16,7 +18,7 @@ class DebiasResult:
     image: np.ndarray
     iterations: int
     masked_chi2: np.ndarray  # per plane, mean square of the kept residual coefficients in units of their noise
-    source_residuals: np.ndarray  # weighted residual flux of every source, in sigmas
+    source_residuals: np.ndarray  # residual flux of every source in its aperture, in sigmas
     converged: bool
 
 
@@ -29,16 +31,18 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     W_d is the dictionary, Sigma the noise of its planes, M the support of the data, the coarse plane always kept; f_i
     is the residual flux of source i in sigmas, weighted with the model m_i = A x of its pixels at the start. The normal
     equations are symmetric and semidefinite; early stopping regularises. The search moves in the metric
-    diag(smooth x): light is added in proportion to light, so that nothing appears where the start shows nothing and
-    positivity is rarely met; where it is, the image is projected at once and the directions start afresh: projecting
-    after several free steps would leave flux behind.
+    diag(smooth x): light is added in proportion to light, so that nothing appears where the start shows nothing. Where
+    positivity is met, the image is projected at once and the directions start afresh: projecting after several free
+    steps would leave flux behind. With noise that is nearly every step; directions that are kept on the free pixels
+    fit as well in half the steps, but it is noise that they fit first.
 
-    It stops when on every plane the kept residual coefficients have reached the noise they must hold, or fall no more
+    The steps stop when on every plane the kept residual coefficients have reached the noise they must hold, or fall no more
     by 2 per cent a step, and the flux of every source is right:
 
     .. math:: || M_j \\Sigma_j^{-1} W_j s (y - A x) ||^2 \\le |M_j| \\ \\forall j, \\qquad |f_i| \\le 0.3 \\ \\forall i.
 
-    A total chi^2 would not see a few per cent of one source's flux.
+    A total chi^2 would not see a few per cent of one source's flux. At last the flux of every source in an aperture is
+    brought to that of the data: see :func:`deconjugate.astro.apertures.close_fluxes`.
 
     Parameters
     ----------
@@ -52,6 +56,7 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     floor : float or float32 array on the padded fine grid
         With ``positivity``, the least value of each pixel: below zero where something will be added to the image.
     maxiter : int
+        0 leaves the start as it is.
 
     Returns
     -------
@@ -87,6 +92,10 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
         falling = energy < 0.98 * before
         iteration += 1
     done = _reached(energy, terms.counts, fluxes, falling)
+    if maxiter:
+        least = floor if positivity else None
+        x, fluxes, fitted = close_fluxes(model, data, weight, x, metric, support.sources, least)
+        energy = terms.energy(terms.measure(data - fitted)[0])
     return DebiasResult(x, iteration, energy / terms.counts, fluxes, done)
 
 
