@@ -16,7 +16,9 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 from machine import describe
+from peer_process import PeerProcess
 from peers import absent, as_peers_want, peers, scipy_cg
+from tables import row, table, verdict
 
 from deconjugate.solver import Cell, PoissonOperator, conjugate_gradient, gallery, solve
 from deconjugate.solver.dcdm_solver import DcdmSolver, load_network, shipped_weights
@@ -27,16 +29,6 @@ ASKED = {1e-4: 30, 1e-6: 50}
 SEED = 7
 # The paper's kind of test: closed boxes with obstacles; and one with mixed boundaries.
 COMPARED = ("sphere", "random_spheres", "open_top")
-
-
-def row(*entries):
-    print("| " + " | ".join(str(entry) for entry in entries) + " |", flush=True)
-
-
-def table(*headings):
-    print()
-    row(*headings)
-    row(*("---" for _ in headings))
 
 
 def system(name, n, rhs="divergence"):
@@ -110,6 +102,18 @@ def deflated_cg(A, matrix, b, rtol, blocks=8):
     return x, iterations, setup, seconds + perf_counter() - start
 
 
+def peer_runs(title, matrix, b, limit=120.0):
+    """The peer's answers to each target, or why there are none."""
+    found = []
+    for target in TARGETS:
+        try:
+            with PeerProcess(peers[title], matrix, b, target, limit=limit) as process:
+                found.append(process.run())
+        except (RuntimeError, TimeoutError) as error:
+            return str(error)
+    return found
+
+
 def bench_compare(options):
     verdicts = []
     for n in options.sizes:
@@ -132,21 +136,20 @@ def bench_compare(options):
             if n <= 64:
                 norms = start_norms(A, b, options.start)
                 row("start, untrained", *(e for t in TARGETS for e in (shown(first_below(norms, t)), "-")), "-")
-            others = {"deflated CG, 512 blocks": lambda m, v, rtol, A=A: deflated_cg(A, m, v, rtol)} | peers
-            for title, peer in others.items():
-                if absent(title):
-                    row(title, "-", "-", "-", "-", absent(title))
+            runs = {"deflated CG, 512 blocks": [deflated_cg(A, matrix, inner, target) for target in TARGETS]}
+            for title in peers:
+                runs[title] = absent(title) or peer_runs(title, matrix, inner)
+            for title, found in runs.items():
+                if isinstance(found, str):
+                    row(title, "-", "-", "-", "-", found)
                     continue
-                cells = []
-                for target in TARGETS:
-                    x, iterations, setup, seconds = peer(matrix, inner, target)
-                    cells += [iterations, f"{setup + seconds:.3f}"]
-                row(title, *cells, f"{error(x):.1e}")
+                cells = [e for _, iterations, setup, s in found for e in (iterations, f"{setup + s:.3f}")]
+                row(title, *cells, f"{error(found[-1][0]):.1e}")
     table('figure: iterations of method="dcdm"', *(f"to {t:.0e}, asked {ASKED[t]}" for t in TARGETS), "met")
     for name, n, found in verdicts:
         counts = [found[t][0] for t in TARGETS]
         met = all(k is not None and k <= ASKED[t] for k, t in zip(counts, TARGETS))
-        row(f"{name}, {n}^3", *map(shown, counts), "yes" if met else "**no**")
+        row(f"{name}, {n}^3", *map(shown, counts), verdict(met))
 
 
 def bench_generalise(options):

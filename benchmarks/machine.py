@@ -2,6 +2,7 @@
 
 import os
 import platform
+import statistics
 import time
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -54,10 +55,16 @@ def interleaved_seconds(functions, *, repeats=5):
     return [min(times) for times in zip(*rounds)]
 
 
-def _seconds(function):
-    start = time.perf_counter()
+def interleaved_medians(functions, *, repeats=5, clock=time.perf_counter):
+    """Median seconds of each of several functions, run in turns."""
+    rounds = [[_seconds(function, clock) for function in functions] for _ in range(repeats)]
+    return [statistics.median(times) for times in zip(*rounds)]
+
+
+def _seconds(function, clock=time.perf_counter):
+    start = clock()
     function()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def describe():
