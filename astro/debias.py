@@ -36,8 +36,8 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     steps would leave flux behind. With noise that is nearly every step; directions that are kept on the free pixels
     fit as well in half the steps, but it is noise that they fit first.
 
-    The steps stop when on every plane the kept residual coefficients have reached the noise they must hold, or fall no more
-    by 2 per cent a step, and the flux of every source is right:
+    The steps stop when on every plane the kept residual coefficients have reached the noise they must hold, or fall no
+    more by 2 per cent a step, and the flux of every source is right:
 
     .. math:: || M_j \\Sigma_j^{-1} W_j s (y - A x) ||^2 \\le |M_j| \\ \\forall j, \\qquad |f_i| \\le 0.3 \\ \\forall i.
 

@@ -80,6 +80,14 @@ def test_flux_of_a_faint_start_is_restored(case):
     assert np.sum((image - truth) ** 2) < np.sum((0.9 * truth - truth) ** 2)
 
 
+def test_no_steps_leave_the_start_as_it_is(case):
+    model, starlet, data, weight, support, truth, _psf = case
+    start = padded(model, 0.9 * truth)
+    result = debias(model, starlet, model.embed(data), model.embed(weight), start, support, maxiter=0)
+    np.testing.assert_array_equal(result.image, start)
+    assert not result.converged
+
+
 def test_nothing_appears_where_nothing_is_allowed(case):
     model, starlet, data, weight, support, truth, _psf = case
     y = data.copy()
