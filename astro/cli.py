@@ -116,7 +116,9 @@ def _parser():
     method.add_argument(
         "--k-sigma", type=_positive, default=3.0, metavar="K", help="significance of detail (default 3)"
     )
-    method.add_argument("--no-network", action="store_true", help="classical method alone")
+    guess = method.add_mutually_exclusive_group()
+    guess.add_argument("--network", metavar="FILE", help="weights of another network (default: the one that ships)")
+    guess.add_argument("--no-network", action="store_true", help="classical method alone")
     method.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
     method.add_argument("--tile", type=_count, metavar="N", help="side of the tiles of a large frame, in pixels")
     report = command.add_argument_group("reports")
@@ -195,7 +197,7 @@ def _deconvolve(args):
         qa=args.qa,
         overwrite=args.overwrite,
         k_sigma=args.k_sigma,
-        network=None if args.no_network else "default",
+        network=None if args.no_network else (args.network or "default"),
         device=args.device,
         tile=args.tile,
         progress=not args.quiet and sys.stderr.isatty(),

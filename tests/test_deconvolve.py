@@ -59,12 +59,14 @@ def test_result_holds_what_it_promises(scene, result):
     np.testing.assert_array_equal(result.image.data, result.stages["debiased"])
 
 
-def test_default_network_says_that_none_ships(scene, result):
-    with pytest.warns(UserWarning, match="no network ships with this version") as caught:
-        fallback = deconvolve(scene.data, PROFILE, noise=scene.noise_map)
-    assert len(caught) == 1
-    assert "classical" in fallback.stages
-    np.testing.assert_array_equal(fallback.image.data, result.image.data)
+def test_the_network_that_ships_does_better_than_the_classical_path(scene, result):
+    learned = deconvolve(scene.data, PROFILE, noise=scene.noise_map)
+    assert list(learned.stages) == ["tikhonov", "network", "debiased"]
+    assert learned.network.startswith("swin-unet.safetensors, sha256 ")
+    assert result.network == "none"
+    assert nmse(learned.image.data, scene.truth) < nmse(result.image.data, scene.truth)
+    assert abs(flux_error(learned.image.data, scene.truth)) < 0.02
+    assert learned.flux_ratio == pytest.approx(1.0, abs=0.02)
 
 
 def test_units_of_the_data_do_not_matter(scene, result):
@@ -231,7 +233,7 @@ def test_input_is_left_alone(scene):
         ({"maxiter": -1}, "maxiter is -1"),
         ({"tile": 3}, "tile is 3; give a whole number, 8 or more"),
         ({"tile": 24}, "tile is 24; it must exceed"),
-        ({"network": "best"}, "network is 'best'; this version takes"),
+        ({"network": "best"}, "network is 'best'; give"),
         ({"k_sigma": 0.0}, "k_sigma is 0.0; give a positive number"),
         ({"regularization": -1.0}, "regularization is -1.0; give"),
         ({"uncertainty": "bootstrap"}, "uncertainty is 'bootstrap'; this version offers None only"),

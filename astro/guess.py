@@ -1,0 +1,133 @@
+"""Step 2: an image without the noise, from the network or from sparsity."""
+
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from deconjugate.astro.network_input import prepare
+from deconjugate.astro.sparse import sparse_deconvolution
+from deconjugate.astro.tiling import tiling
+from deconjugate.operators.learned import weights
+
+WEIGHTS = Path(__file__).parent / "weights" / "swin-unet.safetensors"
+MARGIN = 16  # fine pixels around the frame that the network sees
+PIECE, OVERLAP = 768, 128  # fine pixels of what the network takes at once, and by which pieces overlap
+
+
+def choose_guess(network, device="auto"):
+    """The guess for ``network``: "default" or a path, or None for the classical one.
+
+    Raises
+    ------
+    ValueError
+        Another value; a device that is not there.
+    deconjugate.operators.learned.weights.WeightsError
+        Weights that cannot be used.
+    """
+    if network is None:
+        if device not in ("auto", "cpu"):
+            raise ValueError(f'device is {device!r}; the classical path runs on the processor: give "auto" or "cpu"')
+        return SparseGuess()
+    if network != "default" and not str(network).endswith(".safetensors"):
+        raise ValueError(f'network is {network!r}; give "default", the path of a .safetensors file, or None')
+    from deconjugate.operators.learned.device import choose
+
+    device = choose(device)
+    path = WEIGHTS if network == "default" else Path(network)
+    try:
+        card = weights.read_card(path, architecture="SwinUNet")
+        network = load(str(path), card["sha256"], str(device))
+    except weights.WeightsError as error:
+        raise weights.WeightsError(f"{error}; or do without (network=None, --no-network)") from error
+    return NetworkGuess(network, f"{path.name}, sha256 {card['sha256'][:12]}")
+
+
+@lru_cache(maxsize=2)
+def load(path, sha256, device="cpu"):
+    """A SwinUNet ready to use, from its weights and their card, whose ``sha256`` tells versions of a file apart."""
+    from deconjugate.astro.swin_unet import SwinUNet
+
+    network = SwinUNet(**weights.read_card(path, architecture="SwinUNet")["arguments"])
+    weights.into(network, path, architecture="SwinUNet")
+    return network.to(device).eval()
+
+
+class SparseGuess:
+    """The l1 image in the dictionary: see :func:`deconjugate.astro.sparse.sparse_deconvolution`."""
+
+    name, origin = "classical", "none"
+
+    def __call__(self, model, data, weight, start, regularization, region, settings):
+        return sparse_deconvolution(
+            model,
+            data,
+            weight,
+            start,
+            dictionary=settings.dictionary,
+            k_sigma=settings.k_sigma,
+            n_scales=settings.n_scales + round(np.log2(model.upsample)),
+            positivity=settings.positivity,
+            region=region,
+        )
+
+
+class NetworkGuess:
+    """The image of a :class:`deconjugate.astro.swin_unet.SwinUNet`, in overlapping pieces of bounded memory.
+
+    Where a GPU has no room for a piece, it is taken in quarters, then on the processor; standard error tells.
+
+    Parameters
+    ----------
+    network : SwinUNet
+    origin : str
+        Words for it.
+    """
+
+    name = "network"
+
+    def __init__(self, network, origin=""):
+        self.network, self.origin = network, origin
+        self.piece = PIECE
+
+    def __call__(self, model, data, weight, start, regularization, region, settings):
+        seen = prepare(model, data, weight, start, regularization)
+        here = tuple(
+            slice(max(s.start - MARGIN, 0), min(s.stop + MARGIN, n)) for s, n in zip(model.inside, model.domain_shape)
+        )
+        output = np.zeros(model.domain_shape, np.float32)
+        output[here] = self.output(seen.channels[(slice(None), *here)], seen.conditions)
+        image = seen.image(output)
+        return np.maximum(image, np.float32(0.0)) if settings.positivity else image
+
+    def output(self, channels, conditions):
+        """The network's output (H, W) for channels (C, H, W) and conditions."""
+        import torch
+
+        while True:
+            try:
+                return self._blended(channels, conditions)
+            except torch.cuda.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                if self.piece > 3 * OVERLAP:
+                    self.piece //= 2
+                    what = f"pieces of {self.piece} fine pixels are tried"
+                else:
+                    self.network = self.network.to("cpu")
+                    what = "the network goes on on the processor"
+                print(f"deconvolve: the GPU's memory is full: {what}", file=sys.stderr)
+
+    def _blended(self, channels, conditions):
+        import torch
+
+        device = next(self.network.parameters()).device
+        conditions = torch.from_numpy(conditions)[None].to(device)
+        pieces = tiling(channels.shape[1:], self.piece, OVERLAP)
+        output = np.zeros(channels.shape[1:], np.float32)
+        with torch.inference_mode():
+            for place in pieces.places():
+                piece = torch.from_numpy(np.ascontiguousarray(channels[(slice(None), *place)]))[None].to(device)
+                part = self.network(piece, conditions)[0, 0].float().cpu().numpy()
+                output[place] += pieces.window(place).astype(np.float32) * part
+        return output

@@ -1,0 +1,134 @@
+"""The three steps on one frame, tile by tile, in units of its median noise."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from deconjugate.astro.debias import debias
+from deconjugate.astro.points import find_points, point_image
+from deconjugate.astro.support import find_support
+from deconjugate.astro.tikhonov import choose_regularization, tikhonov
+from deconjugate.operators.dictionaries import dictionary as make_dictionary
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user chose."""
+
+    guess: object  # SparseGuess or NetworkGuess of deconjugate.astro.guess
+    dictionary: str
+    n_scales: int
+    k_sigma: float
+    regularization: object
+    positivity: bool
+    maxiter: int
+
+
+def deconvolve_frame(model, psf, data, weight, tiles, settings, timings, bar):
+    """One frame, in units of its median noise: the three steps tile by tile, then the residual of the whole."""
+    u = model.upsample
+    unit = 1.0 / np.sqrt(np.median(weight[weight > 0]))
+    data, weight = (data / unit).astype(np.float32), (weight * unit**2).astype(np.float32)
+    margin = [s.start for s in model.frame]  # the images are blended with theirs, which holds light from outside
+    canvas = tuple((n + 2 * m) * u for n, m in zip(data.shape, margin))
+    stages = {name: np.zeros(canvas, np.float32) for name in ("tikhonov", settings.guess.name, "debiased")}
+    support = np.zeros((settings.n_scales + 1, *data.shape), bool)
+    sources = np.zeros(data.shape, bool)
+    lambdas = []
+    for place in tiles.places():
+        if (weight[place] > 0).any():
+            window = tiles.window(place, margin)
+            images, found, lam = _three_steps(model, psf, data[place], weight[place], settings, timings)
+            lambdas.append(lam)
+            target = tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))
+            weights = np.repeat(np.repeat(window.astype(np.float32), u, axis=0), u, axis=1)
+            for name, x in images.items():
+                stages[name][target] += weights * x[: weights.shape[0], : weights.shape[1]]
+            used = tiles.window(place) > 0
+            if found.coefficients.shape == support[(..., *place)].shape:
+                support[(..., *place)] |= found.coefficients & used
+            sources[place] |= (found.sources > 0) & used
+        bar.update()
+    fitted = _fit(model, stages["debiased"], tiles, margin)
+    residual = (data - fitted) * np.sqrt(weight)
+    chi2 = float(np.square(residual, dtype=np.float64).sum() / np.count_nonzero(weight))
+    inside = sources & (weight > 0)
+    counts = float(data[inside].sum(dtype=np.float64))
+    ratio = float(fitted[inside].sum(dtype=np.float64)) / counts if counts else np.nan
+    frame = tuple(slice(m * u, (m + n) * u) for m, n in zip(margin, data.shape))
+    stages = {name: x[frame] * np.float32(unit) for name, x in stages.items()}
+    return Frame(stages, residual, support, chi2, ratio, model.mismatch, float(np.median(lambdas)))
+
+
+def _three_steps(model, psf, data, weight, settings, timings):
+    """The three steps on one tile; images on the padded fine grid, the support, lambda."""
+    dictionary = make_dictionary(settings.dictionary, data.shape, settings.n_scales)
+    y, w = model.embed(data), model.embed(weight)
+    clock = _Clock(timings)
+    lam = settings.regularization
+    lam = choose_regularization(model, y, w) if lam == "auto" else float(lam)
+    first = tikhonov(model, y, w, lam, rtol=1e-2)
+    clock("tikhonov")
+    support = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
+    clock("support")
+    stars = point_image(model, find_points(model, data, weight, psf)).astype(np.float32)
+    smooth, start = support, first
+    if stars.any():
+        data = np.where(weight > 0, data - model.apply(stars)[model.frame], np.float32(0.0))
+        y = model.embed(data)
+        smooth = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
+    clock("stars")
+    second = third = np.zeros_like(first)
+    if smooth.allowed.any():
+        again = lam
+        if stars.any():
+            if settings.regularization == "auto":
+                again = choose_regularization(model, y, w)
+            start = tikhonov(model, y, w, again, rtol=1e-2)
+            clock("stars")
+        second = settings.guess(model, y, w, start, again, smooth.allowed, settings)
+        second = np.where(smooth.allowed, second, np.float32(0.0))
+        clock(settings.guess.name)
+        options = {"floor": -stars, "positivity": settings.positivity, "maxiter": settings.maxiter}
+        third = debias(model, dictionary, y, w, second, smooth, **options).image
+        clock("debiased")
+    images = {"tikhonov": first, settings.guess.name: second + stars, "debiased": third + stars}
+    return images, support, lam
+
+
+def _fit(model, image, tiles, margin):
+    """A x on the native frame, tile by tile, for x on the frame and its margin."""
+    u = model.upsample
+    fitted = np.zeros(tiles.shape, np.float32)
+    for place in tiles.places():
+        piece = image[tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))]
+        padded = np.zeros(model.domain_shape, np.float32)
+        padded[: piece.shape[0], : piece.shape[1]] = piece
+        fitted[place] += tiles.window(place).astype(np.float32) * model.apply(padded)[model.frame]
+    return fitted
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What one frame gives."""
+
+    stages: dict
+    residual: np.ndarray
+    support: np.ndarray
+    reduced_chi2: float
+    flux_ratio: float
+    mismatch: float
+    regularization: float
+
+
+class _Clock:
+    """Adds the seconds since its last call to a step."""
+
+    def __init__(self, timings):
+        self.timings, self.start = timings, time.perf_counter()
+
+    def __call__(self, name):
+        now = time.perf_counter()
+        self.timings[name] = self.timings.get(name, 0.0) + now - self.start
+        self.start = now

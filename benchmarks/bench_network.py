@@ -1,0 +1,239 @@
+"""The Swin-UNet beside the classical path and its peers, on the half of the validation galaxies kept for reports.
+
+    python benchmarks/bench_network.py quality [--upsample 2 4] [--psf moffat psfex] [--step 3]
+    python benchmarks/bench_network.py flux [--seeds 2]
+    python benchmarks/bench_network.py robust
+    python benchmarks/bench_network.py blank [--frames 1000]
+    python benchmarks/bench_network.py speed
+    python benchmarks/bench_network.py all [--quick] [--half select] [--weights FILE]
+
+Weights and settings are chosen on the other half (``--half select``): galaxies of even number, all their bands. The
+network's card names what it was trained on; no validation galaxy and no validation PSF is among it.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+from bench_deconvolution import DATA, aperture, galaxies, psf_of
+from deconvolution_peers import oracle_richardson_lucy, oracle_tikhonov, starlet_fista
+from machine import describe
+
+from deconjugate.astro import PSF, deconvolve, simulate
+from deconjugate.astro.forward import DataModel
+from deconjugate.astro.metrics import flux_error, nmse, scatter
+
+PEAK_SNR = (10, 20, 50, 200)
+SECTIONS = ("quality", "flux", "robust", "blank", "speed")
+
+
+def chosen(args):
+    """Galaxies of one half, bands of one galaxy never apart, a ``step``-th of them."""
+    numbers = {}
+    half = []
+    for name, image in galaxies(1):
+        galaxy = name.rsplit("-", 1)[0] if name.startswith("candels") else name
+        number = numbers.setdefault(galaxy, len(numbers))
+        if (number % 2 == 0) == (args.half == "select"):
+            half.append(image)
+    return half[:: args.step]
+
+
+def views(args, kind, upsample, snr, seed=0, **options):
+    for number, image in enumerate(chosen(args)):
+        sky = np.pad(image, 14 * upsample)
+        sky = np.pad(sky, [(0, -n % upsample) for n in sky.shape])
+        psf = psf_of(kind, number)
+        yield psf, simulate(sky, psf, upsample=upsample, peak_snr=snr, seed=[seed, number, snr], **options)
+
+
+def ours(args, scene, psf, noise=None):
+    """Classical path, network alone, network and correction; chi^2 of the last."""
+    options = {"upsample": scene.upsample, "noise": scene.noise_map if noise is None else noise}
+    classical = deconvolve(scene.data, psf, network=None, **options)
+    learned = deconvolve(scene.data, psf, network=args.weights, device="cpu", **options)
+    return [classical.image.data, learned.stages["network"], learned.image.data], learned.reduced_chi2
+
+
+def ssim(image, truth):
+    from skimage.metrics import structural_similarity
+
+    return structural_similarity(
+        image.astype(np.float64), truth.astype(np.float64), gaussian_weights=True, data_range=float(truth.max())
+    )
+
+
+def quality(args):
+    """Medians of NMSE and of SSIM, every method on the same views; FISTA at the stop that is best for the setting."""
+    print("| PSF | upsample | peak SNR | NMSE: none | Tikhonov, oracle | Richardson-Lucy, oracle | FISTA, best stop |"
+          " classical path | network alone | network, corrected | over the best classical | SSIM: FISTA's start |"
+          " classical path | network alone | network, corrected | chi2/N |\n" + "|---" * 16 + "|")  # fmt: skip
+    for kind in args.psf:
+        for upsample in args.upsample:
+            for snr in PEAK_SNR:
+                errors, likeness, paths, chi2 = [], [], [], []
+                for psf, scene in views(args, kind, upsample, snr):
+                    sigma = scene.noise_map[0, 0]
+                    truth = scene.truth / sigma
+                    images, chi = ours(args, scene, psf)
+                    chi2.append(chi)
+                    model = DataModel(scene.data.shape, scene.psf, upsample)
+                    y = model.embed((scene.data / sigma).astype(np.float32))
+                    w = model.embed(np.ones(scene.data.shape, np.float32))
+                    best = oracle_tikhonov(model, y, w, truth)
+                    lucy = oracle_richardson_lucy(model, y, w, truth)
+                    start = np.zeros(model.domain_shape, np.float32)
+                    start[model.inside] = best
+                    paths.append(starlet_fista(model, y, w, start, truth, n_scales=4 + round(np.log2(upsample))))
+                    raw = np.repeat(np.repeat(scene.data, upsample, 0), upsample, 1) / upsample**2 / sigma
+                    images = [image / sigma for image in images]
+                    errors.append([nmse(x, truth) for x in (raw, best, lucy, *images)])
+                    likeness.append([ssim(x, truth) for x in (best, *images)])
+                none, tikhonov, lucy, classical, alone, corrected = np.median(errors, axis=0)
+                fista = np.median(paths, axis=0).min()
+                values = (none, tikhonov, lucy, fista, classical, alone, corrected)
+                ratio = corrected / min(tikhonov, lucy, fista, classical)
+                print(
+                    f"| {kind} | {upsample} | {snr} | " + " | ".join(f"{v:.4f}" for v in values) + f" | {ratio:.2f} | "
+                    + " | ".join(f"{v:.3f}" for v in np.median(likeness, axis=0)) + f" | {np.median(chi2):.3f} |",
+                    flush=True,
+                )  # fmt: skip
+    print(f"({len(errors)} views a row)")
+
+
+def flux(args):
+    """Signed error of the flux in the circle that holds 97 % of the blurred light, with and without the correction."""
+    print("| PSF | upsample | peak SNR | network alone: median | corrected: median (its error) | slope per magnitude |"
+          " scatter | of photometry on the data | ratio |\n" + "|---" * 9 + "|")  # fmt: skip
+    for kind in args.psf:
+        for upsample in args.upsample:
+            for snr in PEAK_SNR:
+                rows, sizes = [], []
+                for seed in range(args.seeds):
+                    for psf, scene in views(args, kind, upsample, snr, seed):
+                        result = deconvolve(
+                            scene.data, psf, upsample=upsample, noise=scene.noise_map, network=args.weights
+                        )
+                        circle = aperture(scene.noiseless)
+                        fine = np.repeat(np.repeat(circle, upsample, axis=0), upsample, axis=1)
+                        images = (result.stages["network"], result.image.data)
+                        errors = [100 * flux_error(image, scene.truth, fine) for image in images]
+                        rows.append([*errors, 100 * flux_error(scene.data, scene.noiseless, circle)])
+                        sizes.append(-2.5 * np.log10(scene.noiseless[circle].sum() / scene.noise_map[0, 0]))
+                alone, corrected, raw = np.transpose(rows)
+                error = 1.2533 * scatter(corrected) / np.sqrt(len(corrected))
+                slope = np.polyfit(sizes, corrected, 1)[0]
+                print(
+                    f"| {kind} | {upsample} | {snr} | {np.median(alone):+.2f} % | {np.median(corrected):+.2f} % "
+                    f"({error:.2f}) | {slope:+.2f} % | {scatter(corrected):.2f} % | {scatter(raw):.2f} % | "
+                    f"{scatter(corrected) / scatter(raw):.2f} |",
+                    flush=True,
+                )
+    print(f"({len(rows)} views a row)")
+
+
+def robust(args):
+    """What training never saw: more and less noise, correlated noise, a PSF that is too wide or too narrow."""
+    cases = {
+        "as trained, peak SNR 50": (50, {}, 1.0),
+        "peak SNR 1.7, a third of the least": (1.7, {}, 1.0),
+        "peak SNR 1500, three times the most": (1500, {}, 1.0),
+        "noise correlated over 2 pixels": (50, {"noise": "correlated", "correlation_fwhm": 2.0}, 1.0),
+        "PSF 5 % too wide": (50, {}, 1.05),
+        "PSF 5 % too narrow": (50, {}, 0.95),
+        "PSF 10 % too wide": (50, {}, 1.10),
+        "PSF 10 % too narrow": (50, {}, 0.90),
+    }
+    print("| Moffat, upsample 2 | NMSE, classical path | network, corrected | ratio | flux, classical | flux, network |"
+          "\n" + "|---" * 6 + "|")  # fmt: skip
+    for name, (snr, options, width) in cases.items():
+        rows = []
+        for number, image in enumerate(chosen(args)):
+            sky = np.pad(image, 28)
+            sky = np.pad(sky, [(0, -n % 2) for n in sky.shape])
+            seed = [number, round(snr)]
+            scene = simulate(sky, PSF.moffat(3.0), upsample=2, peak_snr=snr, seed=seed, **options)
+            images, _ = ours(args, scene, PSF.moffat(3.0 * width))
+            rows.append([value(x, scene.truth) for value in (nmse, flux_error) for x in (images[0], images[2])])
+        classical, learned, before, after = np.median(rows, axis=0)
+        print(f"| {name} | {classical:.4f} | {learned:.4f} | {learned / classical:.2f} | {100 * before:+.2f} % | "
+              f"{100 * after:+.2f} % |", flush=True)  # fmt: skip
+
+
+def blank(args):
+    """Detections at 5 sigma on frames of pure noise: a matched filter on the frame, and any light in what we make."""
+    import sep
+    from bench_deconvolution import matched_kernel
+
+    psf = PSF.moffat(3.5)
+    kernel = matched_kernel(psf)
+    raw, found, drawn = 0, 0, 0
+    for seed in range(args.frames):
+        frame = np.random.default_rng(seed).standard_normal((128, 128))
+        raw += len(sep.extract(frame, 5.0, err=1.0, filter_kernel=kernel, filter_type="matched", minarea=1))
+        result = deconvolve(frame, psf, noise=1.0, network=args.weights, device="cpu")
+        image = result.image.data.astype(np.float64)
+        if image.any():
+            drawn += 1
+            found += len(sep.extract(image, 5.0, err=max(1.0 / 4, 1e-6 * image.max()), minarea=1))
+    print("| frames of 128 x 128 | matched filter on the frame | sep on the result | results not empty |\n" + "|---" * 4
+          + f"|\n| {args.frames} | {raw} | {found} | {drawn} |")  # fmt: skip
+
+
+def speed(args):
+    """Seconds of a stamp and of a frame, in a process of its own; the answer is checked first."""
+    if not args.child:
+        again = [sys.executable, __file__, "speed", "--child", "--weights", args.weights]
+        subprocess.run(again, check=True)
+        return
+    from deconjugate.astro import scatter_sources
+
+    for size, repeats in ((128, 15), (2048, 2)):
+        stamps = [image for image in chosen(args) if max(image.shape) < 100]
+        sky = scatter_sources(stamps, (size, size), max(1, size * size // 16000), seed=1).astype(np.float32)
+        scene = simulate(sky, PSF.moffat(3.5).fine(2, max_size=63), upsample=2, peak_snr=100, seed=1)
+        options = {"noise": scene.noise_map, "device": "cpu"}
+        psf, seconds = PSF.from_array(PSF.moffat(3.5).fine(1, max_size=31)), {"network": [], "classical": []}
+        for _ in range(repeats):
+            for name, network in (("network", args.weights), ("classical", None)):
+                start = time.perf_counter()
+                result = deconvolve(scene.data, psf, network=network, **options)
+                seconds[name].append(time.perf_counter() - start)
+                if name == "network":
+                    learned = result
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        steps = ", ".join(f"{step} {value:.3f}" for step, value in learned.timings.items())
+        print(f"{size}^2 fine pixels: NMSE {nmse(learned.image.data, scene.truth):.4f}, network "
+              f"{np.median(seconds['network'][1:]):.3f} s (the last: {steps}), classical path "
+              f"{np.median(seconds['classical'][1:]):.3f} s, {peak:.2f} GB so far", flush=True)  # fmt: skip
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("section", nargs="?", choices=("all", *SECTIONS), default="all")
+    parser.add_argument("--quick", action="store_true", help="few galaxies and frames, upsample 2, a minute or two")
+    parser.add_argument("--half", choices=("select", "report"), default="report")
+    parser.add_argument("--weights", default="default", help="a .safetensors file")
+    parser.add_argument("--upsample", type=int, nargs="+", default=[2, 4])
+    parser.add_argument("--psf", nargs="+", choices=("moffat", "psfex"), default=["moffat", "psfex"])
+    parser.add_argument("--step", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.quick:
+        args.upsample, args.psf, args.step, args.frames = [2], ["moffat"], 17, 20
+    if not args.child:
+        print(describe(), flush=True)
+    if not (DATA / "galaxies").is_dir():
+        print(f"- (no galaxies at {DATA}; set DECONJUGATE_DATA)")
+        return
+    for section in SECTIONS if args.section == "all" else [args.section]:
+        globals()[section](args)
+
+
+if __name__ == "__main__":
+    main()
