@@ -119,6 +119,12 @@ def _parser():
     guess = method.add_mutually_exclusive_group()
     guess.add_argument("--network", metavar="FILE", help="weights of another network (default: the one that ships)")
     guess.add_argument("--no-network", action="store_true", help="classical method alone")
+    method.add_argument(
+        "--uncertainty",
+        type=_realisations,
+        metavar="N",
+        help="also estimate the standard deviation of every pixel (extension ERR), from N realisations of the noise",
+    )
     method.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
     method.add_argument("--tile", type=_count, metavar="N", help="side of the tiles of a large frame, in pixels")
     report = command.add_argument_group("reports")
@@ -162,6 +168,10 @@ def _count(text):
     return _number(text, int, lambda value: value >= 1, "a whole number, 1 or more")
 
 
+def _realisations(text):
+    return _number(text, int, lambda value: value >= 4, "a whole number, 4 or more")
+
+
 def _deconvolve(args):
     given = [name for name in ("psf", "fwhm", "fwhm_pix") if getattr(args, name) is not None]
     if len(given) != 1:
@@ -198,6 +208,7 @@ def _deconvolve(args):
         overwrite=args.overwrite,
         k_sigma=args.k_sigma,
         network=None if args.no_network else (args.network or "default"),
+        uncertainty=args.uncertainty,
         device=args.device,
         tile=args.tile,
         progress=not args.quiet and sys.stderr.isatty(),

@@ -10,6 +10,7 @@ from deconjugate.astro.guess import choose_guess
 from deconjugate.astro.observation import observation
 from deconjugate.astro.three_steps import Settings, deconvolve_frame
 from deconjugate.astro.tiling import tiling
+from deconjugate.astro.uncertainty import LEAST, standard_deviation
 
 TILE_FINE = 2304  # largest side, in fine pixels, of a frame that is processed in one piece
 
@@ -113,8 +114,9 @@ def deconvolve(
         Weight lambda of the Laplacian penalty in step 1, for data in units of their median noise.
     positivity : bool
         Whether the image may not be negative.
-    uncertainty : None
-        No estimate of the uncertainty is offered in this version.
+    uncertainty : int, >= 4, optional
+        From how many realisations of the noise to estimate the standard deviation of every pixel, each as dear as the
+        image itself: see :func:`deconjugate.astro.uncertainty.standard_deviation`. It becomes that of ``image``.
     center : "centroid" or "keep"
         See :meth:`deconjugate.astro.PSF.fine`.
     maxiter : int
@@ -157,7 +159,8 @@ def deconvolve(
     n, *shape = seen.data.shape
     psfs = _fine_psfs(psf, n, seen.stamps, shape, upsample, center)
     reach = max(-(-max(p.shape) // (2 * upsample)) for p in psfs) + RINGING // upsample
-    tiles = tiling(shape, TILE_FINE // upsample if tile is None else tile, 2 * reach + 16)
+    tile = TILE_FINE // upsample if tile is None else tile, 2 * reach + 16
+    tiles = tiling(shape, *tile)
     scales = _scales(n_scales, tiles.size)
     settings = Settings(guess, dictionary, scales, k_sigma, regularization, positivity, maxiter)
 
@@ -165,20 +168,24 @@ def deconvolve(
 
     shown = sys.stderr.isatty() if progress is None else bool(progress)
     timings = {}
-    outputs = []
-    model = None
-    with tqdm(total=n * len(tiles.places()), disable=not shown, desc="deconvolve", unit="tile", file=sys.stderr) as bar:
+    outputs, spreads = [], []
+    model, rng = None, np.random.default_rng(seed)
+    total = n * len(tiles.places()) * (1 + (uncertainty or 0))
+    with tqdm(total=total, disable=not shown, desc="deconvolve", unit="tile", file=sys.stderr) as bar:
         for i in range(n):
             p = psfs[i if len(psfs) > 1 else 0]
             if model is None or len(psfs) > 1:
                 model = DataModel(tiles.size, p, upsample)
             outputs.append(deconvolve_frame(model, p, seen.data[i], seen.weight[i], tiles, settings, timings, bar))
-    return _result(seen, outputs, model.target, upsample, guess.origin, timings)
+            if uncertainty:
+                given = outputs[-1], seen.data[i], seen.weight[i], p, upsample, tile, settings
+                spreads.append(standard_deviation(*given, uncertainty, rng, bar))
+    return _result(seen, outputs, spreads, model.target, upsample, guess.origin, timings)
 
 
-def _result(seen, frames, target, upsample, network, timings):
+def _result(seen, frames, spreads, target, upsample, network, timings):
     """Everything in the layout that the caller used."""
-    from astropy.nddata import CCDData
+    from astropy.nddata import CCDData, StdDevUncertainty
 
     from deconjugate.astro.wcs import scale_wcs
 
@@ -193,6 +200,7 @@ def _result(seen, frames, target, upsample, network, timings):
     image = CCDData(
         stages["debiased"],
         unit=seen.unit or "",
+        uncertainty=StdDevUncertainty(np.stack(spreads) if seen.stamps else spreads[0]) if spreads else None,
         mask=bad if bad.any() else None,
         wcs=None if seen.wcs is None else scale_wcs(seen.wcs, upsample),
         meta=seen.meta,
@@ -222,6 +230,7 @@ def _fine_psfs(psf, n, stamps, shape, upsample, center):
 
 def _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile):
     whole = {"upsample": (upsample, 1), "maxiter": (maxiter, 0), "tile": (8 if tile is None else tile, 8)}
+    whole["uncertainty"] = (LEAST if uncertainty is None else uncertainty, LEAST)
     for name, (value, least) in whole.items():
         if isinstance(value, bool) or not np.isscalar(value) or value != int(value) or value < least:
             raise ValueError(f"{name} is {value!r}; give a whole number, {least} or more")
@@ -229,8 +238,6 @@ def _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile
         raise ValueError(f"k_sigma is {k_sigma}; give a positive number of sigmas, 3 is usual")
     if regularization != "auto" and not (np.isfinite(regularization) and regularization > 0):
         raise ValueError(f'regularization is {regularization}; give "auto" or a positive lambda')
-    if uncertainty is not None:
-        raise ValueError(f"uncertainty is {uncertainty!r}; this version offers None only")
 
 
 def _scales(n_scales, shape):

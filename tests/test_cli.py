@@ -157,6 +157,23 @@ def test_saturated_and_impossible_pixels_are_masked(field, frame):
     assert fits.getdata("two.fits", "MASK").sum() == 8
 
 
+def test_the_network_and_the_uncertainty(field, capsys):
+    assert run(field, "--fwhm-pix", FWHM, "--uncertainty", 4, "-o", "out.fits") == 0
+    with fits.open("out.fits") as hdus:
+        history = " ".join(hdus["SCI"].header["HISTORY"])
+        assert "network weights: swin-unet.safetensors, sha256 " in history
+        error = hdus["ERR"].data
+        assert error.shape == hdus["SCI"].shape
+        assert (error > 0).all()
+    capsys.readouterr()
+    assert run(field, "--fwhm-pix", FWHM, "--network", "other.safetensors", "-o", "none.fits") == 1
+    message = capsys.readouterr().err
+    assert "other.json does not exist" in message
+    assert "--no-network" in message
+    assert message.count("\n") == 1
+    assert not os.path.exists("none.fits")
+
+
 def test_names_beyond_ascii(field):
     Path(field).rename("champ été.fits")
     assert run("champ été.fits", "--fwhm-pix", FWHM, "--no-network", "--quiet") == 0
