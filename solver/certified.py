@@ -6,9 +6,9 @@ import numpy as np
 from deconjugate.solver import _conjugate_numba as kernels
 from deconjugate.solver.result import SolveStatus
 
-# The single-precision recursion is trusted for this factor of decrease before x is summed in double precision and
-# the true residual takes the recursion's place.
-_TRUST = 1e-5
+# The single-precision recursion is trusted for this factor of decrease before the true residual takes its place, and
+# for the second where that ends the solve.
+_TRUST, _LAST = 1e-5, 5e-7
 # A true residual that falls by less than this between two such replacements is stagnation.
 _PROGRESS = 0.5
 # A recursion that has grown by this factor has lost its way.
@@ -22,10 +22,9 @@ _SERIAL = 8192
 class CertifiedConjugateGradient:
     """Preconditioned conjugate gradients for a Poisson operator: single precision inside, double outside.
 
-    Directions, residuals and products are float32. The correction they build up is added to x in float64 and
-    the residual recomputed there ("reliable updates") whenever it has fallen by 1e5 or seems to be within the
-    tolerance; the direction is kept, so nothing of the convergence is lost. Convergence is declared on that
-    residual only.
+    Directions, residuals and products are float32, x is float64. The residual is recomputed in float64 ("reliable
+    updates") whenever it has fallen by 1e5 or seems to be within the tolerance; the direction is kept, so nothing of
+    the convergence is lost. Convergence is declared on that residual only.
 
     Parameters
     ----------
@@ -62,9 +61,9 @@ class CertifiedConjugateGradient:
         chunks = max(1, min(4 * threads, size // n)) if size > _SERIAL else 1
         if self._work is None:
             # Kept from solve to solve: the first touch of new memory costs as much as a cycle.
-            self._work = [np.empty(size, np.float32) for _ in range(5)]
+            self._work = [np.empty(size, np.float32) for _ in range(4)]
             self._residual = np.empty(x.shape)
-        p, q, r, z, d = self._work
+        p, q, r, z = self._work
         p[:] = 0
         q[:] = 0
         if blank:
@@ -79,10 +78,11 @@ class CertifiedConjugateGradient:
                 # By now the products' rounding may have left as much in the null space, where no x can follow.
                 self.null_space.center(residual)
             kernels.narrow(residual.reshape(-1), 1.0 / scale, r, chunks)
-            d[:] = 0
+            goal = target if target >= _LAST * scale else _TRUST * scale
+            start = None if blank else x.copy()
             status = None
             for _ in range(_LONGEST):
-                if norm <= max(target, _TRUST * scale) or norm > _ASTRAY * lowest or len(norms) > maxiter:
+                if norm <= goal or norm > _ASTRAY * lowest or len(norms) > maxiter:
                     break
                 lowest = min(lowest, norm)
                 self.preconditioner.apply(r, z)
@@ -109,14 +109,16 @@ class CertifiedConjugateGradient:
                     status = SolveStatus.INDEFINITE
                 if status:
                     break
-                norm = scale * np.sqrt(kernels.step(d, p, r, q, np.float32(step / curvature), n, chunks))
+                alpha = step / curvature
+                norm = scale * np.sqrt(
+                    kernels.step(x.reshape(-1), p, r, q, scale * alpha, np.float32(alpha), n, chunks)
+                )
                 norms.append(float(norm))
                 if callback is not None:
-                    callback(x + scale * d.reshape(x.shape).astype(np.float64))
-            if status is None or np.isfinite(d).all():
+                    callback(x.copy())
+            if status is None or np.isfinite(x).all():
                 # The answer is centred; before that, it would cost strong jumps more rounding than the step gains.
                 centred = norm <= target
-                kernels.add_scaled(x.reshape(-1), d, scale, chunks)
                 if centred:
                     self.null_space.center(x)
                 residual, norm = self._true_residual(b, x, chunks)
@@ -125,18 +127,15 @@ class CertifiedConjugateGradient:
                     residual, norm = self._true_residual(b, x, chunks)
                 if not norm < before:
                     # Rounding made it worse: undo the correction and start the directions anew.
-                    if blank:
-                        x[...] = 0
-                        residual, norm = b, before
-                    else:
-                        kernels.add_scaled(x.reshape(-1), d, -scale, chunks)
-                        residual, norm = self._true_residual(b, x, chunks)
+                    x[...] = 0 if blank else start
+                    residual, norm = (b, before) if blank else self._true_residual(b, x, chunks)
                     p[:] = 0
                     q[:] = 0
                     curvature = 1.0
                 else:
                     blank = False
             else:
+                x[...] = 0 if blank else start
                 norm = before
             norms[-1] = norm
             failures = failures + 1 if norm > _PROGRESS * before else 0
