@@ -226,7 +226,7 @@ def _add_face(a, b, t, coarse_shape, periodic, t0, t1, t2):
 
 
 @njit(**OPTIONS)
-def add_moved(moved, s0, s1, s2, given, target, factors, periodic, t0, t1, t2, extra, factor_given):
+def add_moved(moved, s0, s1, s2, given, target, factors, periodic, t0, t1, t2, extra, factor, factor_given):
     """Add to the next level the faces and given parts of the moved cells (flat indices, ascending)."""
     shape, coarse_shape = given.shape, extra.shape
     _, m1, m2 = coarse_shape
@@ -245,4 +245,4 @@ def add_moved(moved, s0, s1, s2, given, target, factors, periodic, t0, t1, t2, e
             elif (ii * shape[1] + jj) * shape[2] + kk < cell:
                 continue  # a moved neighbour has added their face already
             if there != here:
-                _add_face(here, there, t / factors[face // 2], coarse_shape, periodic, t0, t1, t2)
+                _add_face(here, there, factor * t / factors[face // 2], coarse_shape, periodic, t0, t1, t2)

@@ -122,12 +122,12 @@ def coarsen_code(code, w, shape, periodic, factors, given, t0, t1, t2, extra, fa
 
 
 @njit(parallel=True, **OPTIONS)
-def coarsen_faces(s0, s1, s2, given, target, factors, t0, t1, t2, extra, factor_given):
-    """Faces and given part of the next level, without those of moved cells (target >= 0, where not empty)."""
+def coarsen_faces(s0, s1, s2, given, target, factors, t0, t1, t2, extra, factor, factor_given):
+    """Faces, times factor, and given part of the next level, without moved cells' (target >= 0, where not empty)."""
     n0, n1, n2 = given.shape
     c0, c1, c2 = factors
     m0, m1, m2 = extra.shape
-    w0, w1, w2 = np.float32(1 / c0), np.float32(1 / c1), np.float32(1 / c2)
+    w0, w1, w2 = np.float32(factor / c0), np.float32(factor / c1), np.float32(factor / c2)
     for block in prange(m0 * m1):
         bi, bj = np.int64(block) // m1, np.int64(block) % m1
         for bk in range(m2):

@@ -4,8 +4,7 @@ Levels are flat arrays as in _multigrid_numba.py; coarse faces are closed (see c
 of deconjugate/solver/learned_torch.py, which is their oracle.
 
 Plane after plane of coarse cells is looked at (what its blocks hold, a few rows of the cache) and its faces adjusted.
-Between two plain blocks (uniform coefficient, all cells unknown, all faces open) the factor is always the same.
-The features of other faces are gathered, so that the network is evaluated for many of them at once, in vectors.
+Their features are gathered, so that the network is evaluated for many of them at once, in vectors.
 """
 
 import numpy as np
@@ -71,18 +70,6 @@ def _gather(raw, where, at, t, first, second, given, dinv, look, low, high, face
 
 
 @njit(**OPTIONS)
-def _gather_some(raw, where, at, t, first, second, given, dinv, look, low, high, face, uneven, index, count):
-    """The same for the faces of the row that index lists."""
-    for m in range(np.uint64(count)):
-        n, k = np.uint64(at) + m, index[m]
-        _end(raw, np.uint64(0), n, t, first, second, given, dinv, look, low, k)
-        _end(raw, np.uint64(6 * _LENGTH), n, t, first, second, given, dinv, look, high, k)
-        raw[np.uint64(12 * _LENGTH) + n] = look[uneven + k]
-        raw[np.uint64(13 * _LENGTH) + n] = t[face + k]
-        where[n] = face + k
-
-
-@njit(**OPTIONS)
 def _compare(raw, count, times):
     """Make ratios of what was gathered; times: 1 or 0 for whether the axis is halved, other axes, of these halved."""
     halved, around, within = times
@@ -139,24 +126,6 @@ def _settle(raw, where, count, times, net, bound, factor, s):
     _evaluate(raw, full, net, bound, factor)
     for n in range(np.uint64(count)):
         s[where[n]] = raw[np.uint64(13 * _LENGTH) + n] * factor[n]
-
-
-@njit(**OPTIONS)
-def _usual_factors(w, axes, factors, times, net, bound, raw):
-    """The factor of each axis' faces between plain blocks."""
-    coarse = w * np.float32(factors[0] * factors[1] * factors[2])
-    usual = np.empty(_LENGTH, np.float32)
-    raw[:] = 0
-    for a in range(3):
-        coarse[a] *= (np.float32(1) if axes[a] else np.float32(0)) / np.float32(factors[a] * factors[a])
-    for a in range(3):
-        b, c = (a + 1) % 3, (a + 2) % 3
-        within = (coarse[b] if factors[b] == 2 else np.float32(0)) + (coarse[c] if factors[c] == 2 else np.float32(0))
-        for end in range(2):
-            raw[(6 * end + 3) * _LENGTH + a] = _balance(2 * (coarse[b] + coarse[c]), times[a][1] * coarse[a])
-            raw[(6 * end + 5) * _LENGTH + a] = _balance(within, times[a][2] * coarse[a])
-    _evaluate(raw, 3, net, bound, usual)
-    return usual
 
 
 @njit(**OPTIONS)
@@ -229,28 +198,16 @@ def _offsets(cell, low, back):
 
 
 @njit(**OPTIONS)
-def _choose(t, face, plain, here, there, start, stop, index):
-    """List the open faces of a row that are not between two plain blocks; returns how many."""
-    count = np.uint64(0)
-    for k in range(np.uint64(start), np.uint64(stop)):
-        index[count] = k
-        between = plain[here + k] & plain[there + k]
-        count += np.uint64(1 if t[face + k] > 0 and between == 0 else 0)
-    return np.int64(count)
-
-
-@njit(**OPTIONS)
 def _adjust_row(
-    axis, i, j, shape, periodic, uniform, t, first, second, given, dinv, look, plain, index, raw, where, waiting, times,
-    net, bound, factor, usual, s,
-):  # fmt: skip
+    axis, i, j, shape, periodic, t, first, second, given, dinv, look, raw, where, waiting, times, net, bound, factor, s
+):
     """s = factor * t for the low faces of one axis of a row of coarse cells, or soon; returns how many faces wait."""
     m0, m1, m2 = shape
     slot = i & 1
     high = _cell(axis, i, j, slot, m0, m1, m2)
     face = np.uint64(high[1])
     for k in range(np.uint64(m2)):
-        s[face + k] = usual * t[face + k]
+        s[face + k] = t[face + k]
     if ((axis == 0 and i == 0) or (axis == 1 and j == 0)) and not periodic[axis]:
         return waiting
     if axis == 0:
@@ -262,30 +219,13 @@ def _adjust_row(
     back = 1 if axis == 2 else 0
     above, below = _offsets(high, False, 0), _offsets(low, True, back)
     uneven = np.uint64((slot * m1 + j) * LOOKS * m2 + (3 + axis) * m2 + 1)
-    here = np.uint64((slot * m1 + j) * m2 + 1)
-    if axis == 0:
-        there = np.uint64(((1 - slot) * m1 + j) * m2 + 1)
-    else:
-        there = np.uint64((slot * m1 + (j - 1) % m1) * m2 + 1) if axis == 1 else here - np.uint64(1)
     # The first face of a row has no cell below it, or another: it is done again. Nothing is read before the first row.
     for start in range(1 if axis == 2 and i == 0 and j == 0 else 0, m2, _LENGTH):
-        stop = min(start + _LENGTH, m2)
-        count = stop - start
-        if uniform:
-            count = _choose(t, face, plain, here, there, start, stop, index)
-        if count == 0:
-            continue
-        few = 3 * count < stop - start
-        count = count if few else stop - start
+        count = min(_LENGTH, m2 - start)
         if waiting + count > _LENGTH:
             _settle(raw, where, waiting, times, net, bound, factor, s)
             waiting = 0
-        if few:
-            _gather_some(
-                raw, where, waiting, t, first, second, given, dinv, look, below, above, face, uneven, index, count
-            )
-        else:
-            _gather(raw, where, waiting, t, first, second, given, dinv, look, below, above, face, uneven, start, count)
+        _gather(raw, where, waiting, t, first, second, given, dinv, look, below, above, face, uneven, start, count)
         waiting += count
     if axis == 2 and periodic[2]:
         if waiting == _LENGTH:
@@ -302,36 +242,30 @@ def _adjust_planes(fine, coarse, shape, coarse_shape, periodic, axes, factors, n
     t0, t1, t2, given, dinv = coarse
     s0, s1, s2, extra = out
     m0, m1, m2 = coarse_shape
-    n2, uniform = shape[2], fine[6]
-    r, b = np.zeros((9, n2), np.float32), np.zeros((6, n2), np.uint8)
+    r = np.zeros((9, shape[2]), np.float32)
     rows = (r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8])
-    # A count of faces is its own sum of squares.
-    counts = (b[0], b[1], b[1], b[2], b[3], b[3], b[4], b[4], b[5])
-    every, index = np.empty(n2, np.uint8), np.empty(_LENGTH + 1, np.uint64)
     # One more at the start: the cell below the first of a row is read there too.
-    look, plain = np.zeros(1 + 2 * m1 * LOOKS * m2, np.float32), np.zeros(1 + 2 * m1 * m2, np.uint8)
+    look = np.zeros(1 + 2 * m1 * LOOKS * m2, np.float32)
     raw, where = np.zeros((3, _ROWS * _LENGTH), np.float32), np.empty((3, _LENGTH), np.uint64)
     factor = np.empty(_LENGTH, np.float32)
     times = _times(0, axes, factors), _times(1, axes, factors), _times(2, axes, factors)
-    usual = _usual_factors(fine[1], axes, factors, times, net, bound, raw[0])
     wait0, wait1, wait2 = 0, 0, 0
     if start > 0 or periodic[0]:
-        before = (start - 1) % m0
-        look_at_plane(fine, shape, periodic, factors, before, 1 - (start & 1), m1, m2, rows, counts, look, plain, every)
+        look_at_plane(fine, shape, factors, (start - 1) % m0, 1 - (start & 1), m1, m2, rows, look)
     for i in range(start, stop):
-        look_at_plane(fine, shape, periodic, factors, i, i & 1, m1, m2, rows, counts, look, plain, every)
+        look_at_plane(fine, shape, factors, i, i & 1, m1, m2, rows, look)
         for j in range(m1):
             wait0 = _adjust_row(
-                0, i, j, coarse_shape, periodic, uniform, t0, t1, t2, given, dinv, look, plain, index, raw[0],
-                where[0], wait0, times[0], net, bound, factor, usual[0], s0,
+                0, i, j, coarse_shape, periodic, t0, t1, t2, given, dinv, look, raw[0], where[0], wait0, times[0],
+                net, bound, factor, s0,
             )  # fmt: skip
             wait1 = _adjust_row(
-                1, i, j, coarse_shape, periodic, uniform, t1, t0, t2, given, dinv, look, plain, index, raw[1],
-                where[1], wait1, times[1], net, bound, factor, usual[1], s1,
+                1, i, j, coarse_shape, periodic, t1, t0, t2, given, dinv, look, raw[1], where[1], wait1, times[1],
+                net, bound, factor, s1,
             )  # fmt: skip
             wait2 = _adjust_row(
-                2, i, j, coarse_shape, periodic, uniform, t2, t0, t1, given, dinv, look, plain, index, raw[2],
-                where[2], wait2, times[2], net, bound, factor, usual[2], s2,
+                2, i, j, coarse_shape, periodic, t2, t0, t1, given, dinv, look, raw[2], where[2], wait2, times[2],
+                net, bound, factor, s2,
             )  # fmt: skip
             o, at = np.uint64((i * m1 + j) * m2), np.uint64(((i & 1) * m1 + j) * LOOKS * m2 + 1)
             _given_row(given, dinv, look, o, at, m2, axes, factors, given_net, bound, extra)
@@ -344,7 +278,7 @@ def _adjust_planes(fine, coarse, shape, coarse_shape, periodic, axes, factors, n
 def adjust(fine, coarse, shape, coarse_shape, periodic, axes, factors, net, given_net, bound, out, chunks):
     """s = factor * t for the low face of every coarse cell and axis, extra = factor * given.
 
-    fine is (code, w, faces, dinv, uniform), coarse (faces, given, dinv), out (faces, given); all arrays are flat.
+    fine is (faces, dinv), coarse (faces, given, dinv), out (faces, given); all arrays are flat.
     """
     planes = coarse_shape[0]
     if chunks == 1:

@@ -30,8 +30,10 @@ class CutCells:
     - the share of the block's cells that are no unknowns; the share of given values in its diagonal;
     - e: how unevenly the fine faces that t covers are open.
 
-    b and beta are those of the level (first, second, coarser), of the dimension and of the kind of coefficient
-    (uniform or not). Coefficients towards given values have a network of three ratios. The relaxation weights of a
+    Between the finest level and the next only beta is taken: one factor for all faces did as well there, and spares
+    the set-up its only look at every cell. b and beta are those of the level (first, second, coarser), of the dimension
+    and of the kind of coefficient (uniform or not). Coefficients towards given values have a network of three ratios,
+    or there again its bias alone. The relaxation weights of a
     level depend on the same, and on how unequal the couplings along the axes are. Whatever the weights, t' is
     positive where t is and relaxation stays inside (0, 2): see LearnedMultigrid.
 
@@ -58,6 +60,13 @@ class CutCells:
             for kind, level in zip(kinds, hierarchy.levels)
         ]
 
+    def plain(self, hierarchy):
+        """Factors of all faces and given parts below the finest level."""
+        kind = kind_of(hierarchy, 0)
+        return tuple(
+            np.exp(FACTOR_BOUND * b / (1 + abs(b))) for b in (self._face_biases[2][kind], self._given_out[1][kind])
+        )
+
     def adjust(self, hierarchy, faces, given, dinv, out_faces, out_given):
         """Multiply the closed coarse faces and given parts below the last level by their factors, into out."""
         level, operator = hierarchy.levels[-1], hierarchy.operator
@@ -70,10 +79,9 @@ class CutCells:
             (self._given_weight, self._given_bias[kind], given_out_weight, given_out_bias[kind]),
         )
         kernels.adjust(
-            (operator._code.reshape(-1), level.arrays[3], *level.arrays[:3], level.dinv, level.uniform),
-            tuple(a.reshape(-1) for a in (*faces, given, dinv)), level.shape, shape, operator._periodic,
-            tuple(n > 1 for n in operator._shape3), level.factors, *nets, np.float32(FACTOR_BOUND),
-            tuple(a.reshape(-1) for a in (*out_faces, out_given)), _chunks(shape),
+            (*level.arrays[:3], level.dinv), tuple(a.reshape(-1) for a in (*faces, given, dinv)), level.shape, shape,
+            operator._periodic, tuple(n > 1 for n in operator._shape3), level.factors, *nets,
+            np.float32(FACTOR_BOUND), tuple(a.reshape(-1) for a in (*out_faces, out_given)), _chunks(shape),
         )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ class LearnedMultigrid(Multigrid):
     The cycle is :class:`Multigrid`'s, and so are its kernels. Learned are the factors of the coarse faces, from ratios
     seen in the two blocks beside each (``CutCells``), and the weight of every half-sweep: what no rule of thumb
     says about blocks cut by walls, gaps, jumps and free surfaces. Nothing depends on the size of A or of the grid;
-    the set-up looks once at each block.
+    the set-up looks once at each block of the coarser levels, which costs little beside the plain hierarchy's.
 
     M is symmetric positive definite whatever the weights. On each level, with S the error operator of the half-sweeps
     before the coarse correction, S* its adjoint in the inner product <u, v>_A = u^T A v (the same half-sweeps in

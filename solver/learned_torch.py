@@ -45,9 +45,12 @@ class TorchMultigrid:
         self.diagonal, self.dinv = [_diagonal(self.fine_faces, self.fine_given)], []
         for depth, fine in enumerate(self.levels[:-1], start=1):
             t, g = fine.coarsen(self.faces[-1], self.given[-1], depth)
-            if model is not None:
+            kind = self.kinds[depth - 1]
+            if model is not None and depth == 1:
+                face, known = model.plain(kind)
+                t, g = [x * torch.exp(FACTOR_BOUND * soft(face)) for x in t], g * torch.exp(FACTOR_BOUND * soft(known))
+            elif model is not None:
                 edges, sources = fine.features(self.faces[-1], t, g, self.axes)
-                kind = self.kinds[depth - 1]
                 t = [face * torch.exp(FACTOR_BOUND * soft(model.face(*edge, kind))) for face, edge in zip(t, edges)]
                 g = g * torch.exp(FACTOR_BOUND * soft(model.given(sources, kind)))
             self.faces.append(t)

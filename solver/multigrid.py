@@ -100,19 +100,21 @@ class Multigrid:
         target = level.aggregate(factors)
         shape = tuple(-(-n // c) for n, c in zip(level.shape, factors))
         faces, given = _allocate(shape)
-        factor_given = np.float32((2**depth + 1) / (2 ** (depth + 1) + 1))
+        # Learned factors that are the same for all faces cost nothing; those that are not, one look at every block.
+        factor, known = self._weights.plain(self) if self._weights is not None and depth == 0 else (1.0, 1.0)
+        scale = np.float32(factor), np.float32(known * (2**depth + 1) / (2 ** (depth + 1) + 1))
         if level.uniform:
-            code, weights = self.operator._code.reshape(-1), level.arrays[3]
+            code, weights = self.operator._code.reshape(-1), scale[0] * level.arrays[3]
             coarsen.coarsen_code(
-                code, weights, level.shape, self.periodic, factors, level.given, *faces, given, factor_given
+                code, weights, level.shape, self.periodic, factors, level.given, *faces, given, scale[1]
             )
         else:
             fine = *level.faces, level.given.reshape(level.shape), target
-            coarsen.coarsen_faces(*fine, factors, *faces, given, factor_given)
-            aggregates.add_moved(level.moved[0], *fine, factors, self.periodic, *faces, given, factor_given)
+            coarsen.coarsen_faces(*fine, factors, *faces, given, *scale)
+            aggregates.add_moved(level.moved[0], *fine, factors, self.periodic, *faces, given, *scale)
         dinv = np.empty(shape, np.float32)
         coarsen.close_level(*faces, self.periodic, given, dinv)
-        if self._weights is not None:
+        if self._weights is not None and depth > 0:
             plain = faces, given, dinv
             faces, given = _allocate(shape)
             self._weights.adjust(self, *plain, faces, given)

@@ -62,6 +62,10 @@ class CutCells(torch.nn.Module):
                     array = torch.cat([array, array[:, -1:].expand(-1, self.half_sweeps)], 1)[:, : self.half_sweeps]
                 value.copy_(array)
 
+    def plain(self, kind):
+        """Of the faces and of the parts towards given values below the finest level, whatever the blocks hold."""
+        return self.out_bias[kind], self.given_out_bias[kind]
+
     def face(self, low, high, evenness, kind):
         shift = (self.edge_weight[:, None] * evenness.reshape(1, -1)) + self.hidden_bias[kind][:, None]
         h = soft(self.end_weight @ low.reshape(6, -1) + shift) + soft(self.end_weight @ high.reshape(6, -1) + shift)
