@@ -12,7 +12,7 @@ from deconjugate.astro.tiling import tiling
 from deconjugate.operators.learned import weights
 
 WEIGHTS = Path(__file__).parent / "weights" / "swin-unet.safetensors"
-MARGIN = 16  # fine pixels around the frame that the network sees
+MARGIN = 8  # fine pixels around the frame that the network sees
 PIECE, OVERLAP = 768, 128  # fine pixels of what the network takes at once, and by which pieces overlap
 
 

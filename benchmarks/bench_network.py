@@ -4,7 +4,9 @@
     python benchmarks/bench_network.py flux [--seeds 2]
     python benchmarks/bench_network.py robust
     python benchmarks/bench_network.py blank [--frames 1000]
+    python benchmarks/bench_network.py calibration [--upsample 2] [--realisations 16]
     python benchmarks/bench_network.py speed
+    python benchmarks/bench_network.py plots [--output FOLDER]
     python benchmarks/bench_network.py all [--quick] [--half select] [--weights FILE]
 
 Weights and settings are chosen on the other half (``--half select``): galaxies of even number, all their bands. The
@@ -12,10 +14,12 @@ network's card names what it was trained on; no validation galaxy and no validat
 """
 
 import argparse
+import itertools
 import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 from bench_deconvolution import DATA, aperture, galaxies, psf_of
@@ -27,7 +31,8 @@ from deconjugate.astro.forward import DataModel
 from deconjugate.astro.metrics import flux_error, nmse, scatter
 
 PEAK_SNR = (10, 20, 50, 200)
-SECTIONS = ("quality", "flux", "robust", "blank", "speed")
+BINS = (1, 1.5, 2, 3, 5, 8, 12, 20, 40, 80, np.inf)
+SECTIONS = ("quality", "flux", "robust", "blank", "calibration", "speed")
 
 
 def chosen(args):
@@ -183,6 +188,86 @@ def blank(args):
           + f"|\n| {args.frames} | {raw} | {found} | {drawn} |")  # fmt: skip
 
 
+def calibration(args):
+    """Share of the pixels that show light, more of it than one sigma, whose truth lies within one sigma."""
+    print("| PSF | upsample | peak SNR | pixels | within one sigma | 68th percentile of the error, in sigmas |\n"
+          + "|---" * 6 + "|")  # fmt: skip
+    by_significance = []
+    for kind in args.psf:
+        for upsample in args.upsample:
+            for snr in PEAK_SNR:
+                errors = []
+                for psf, scene in views(args, kind, upsample, snr):
+                    options = {"noise": scene.noise_map, "network": args.weights, "device": "cpu"}
+                    result = deconvolve(scene.data, psf, upsample=upsample, uncertainty=args.realisations, **options)
+                    sigma = result.image.uncertainty.array
+                    source = result.image.data > sigma
+                    errors.append((np.abs(result.image.data - scene.truth) / sigma)[source])
+                    by_significance.append([(result.image.data / sigma)[source], errors[-1]])
+                errors = np.concatenate(errors)
+                print(f"| {kind} | {upsample} | {snr} | {errors.size} | {100 * np.mean(errors < 1):.0f} % | "
+                      f"{np.quantile(errors, 0.68):.2f} |", flush=True)  # fmt: skip
+    significance, errors = (np.concatenate(values) for values in zip(*by_significance))
+    print("\n| sigmas of light in the pixel | pixels | 68th percentile of the error, in sigmas |\n|---|---|---|")
+    for low, high in itertools.pairwise(BINS):
+        here = errors[(significance >= low) & (significance < high)]
+        if here.size:
+            print(f"| {low:g} to {high:g} | {here.size} | {np.quantile(here, 0.68):.2f} |")
+
+
+def plots(args):
+    """Two pictures: twelve galaxies through the steps, and resolution against flux error by method."""
+    from matplotlib.figure import Figure
+
+    args.output.mkdir(parents=True, exist_ok=True)
+    args.step = 4  # of the three bands of each galaxy never the same twice
+    names = ("data", "Tikhonov", "network", "corrected", "truth", "residual (sigma)")
+    figure = Figure(figsize=(9.6, 19.0), layout="constrained", facecolor="black")
+    axes = figure.subplots(12, len(names))
+    for axis, name in zip(axes[0], names):
+        axis.set_title(name, color="white", fontsize=10)
+    marks = {}
+    for row, (psf, scene) in zip(axes, views(args, "moffat", 2, 50)):
+        learned = deconvolve(scene.data, psf, noise=scene.noise_map, network=args.weights, device="cpu")
+        classical = deconvolve(scene.data, psf, noise=scene.noise_map, network=None)
+        top = float(scene.truth.max())
+        pictures = [np.repeat(np.repeat(scene.data, 2, 0), 2, 1) / 4, *learned.stages.values(), scene.truth]
+        for axis, picture, name in zip(row, [*pictures, learned.residual], names):
+            if name.startswith("residual"):
+                axis.imshow(picture, vmin=-4, vmax=4, cmap="gray", origin="lower")
+            else:
+                shown = np.arcsinh(picture / (0.02 * top))
+                axis.imshow(shown, vmin=0, vmax=np.arcsinh(50), cmap="magma", origin="lower")
+            axis.set_axis_off()
+        for name, image in {
+            "no deconvolution": pictures[0],
+            "Tikhonov": learned.stages["tikhonov"],
+            "classical path": classical.image.data,
+            "network alone": learned.stages["network"],
+            "network, corrected": learned.image.data,
+        }.items():
+            seen = scene.truth > 0.05 * top
+            width = second_moment_width(image, seen) / second_moment_width(scene.truth, seen)
+            marks.setdefault(name, []).append((width, 100 * flux_error(image, scene.truth)))
+    figure.savefig(args.output / "network-galaxies.png", dpi=80)
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    axis = figure.subplots()
+    for name, points in marks.items():
+        axis.plot(*np.transpose(points), "o", ms=4, label=name, alpha=0.8)
+    axis.axhline(0, color="0.7", lw=1)
+    axis.axvline(1, color="0.7", lw=1)
+    axis.set(xlabel="width over that of the truth", ylabel="flux error (%)", ylim=(-12, 12))
+    axis.legend(fontsize=8)
+    figure.savefig(args.output / "network-flux.png", dpi=100)
+
+
+def second_moment_width(image, where):
+    rows, columns = np.nonzero(where)
+    light = np.maximum(image[where], 0.0)
+    middle = [np.average(x, weights=light) for x in (rows, columns)]
+    return np.sqrt(np.average((rows - middle[0]) ** 2 + (columns - middle[1]) ** 2, weights=light))
+
+
 def speed(args):
     """Seconds of a stamp and of a frame, in a process of its own; the answer is checked first."""
     if not args.child:
@@ -213,7 +298,7 @@ def speed(args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("section", nargs="?", choices=("all", *SECTIONS), default="all")
+    parser.add_argument("section", nargs="?", choices=("all", *SECTIONS, "plots"), default="all")
     parser.add_argument("--quick", action="store_true", help="few galaxies and frames, upsample 2, a minute or two")
     parser.add_argument("--half", choices=("select", "report"), default="report")
     parser.add_argument("--weights", default="default", help="a .safetensors file")
@@ -222,6 +307,8 @@ def main():
     parser.add_argument("--step", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--realisations", type=int, default=16)
+    parser.add_argument("--output", type=Path, default=Path("."), help="folder of the pictures")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.quick:
