@@ -116,6 +116,24 @@ def test_a_peer_over_the_limit_counts_with_it(benchmarks):
     assert best_peer({"third": failed}) is None
 
 
+def test_a_table_says_where_a_peer_was_ended(benchmarks, capsys):
+    from suite import METHODS, suite_row, summary
+
+    entry = {
+        "unknowns": 1234,
+        "iterations": dict.fromkeys(METHODS, 4),
+        "seconds": {method: [0.3, 0.1, 0.2] for method in METHODS},
+    }
+    ended = entry | {"peers": {"one": {"why": "> 40 s", "ended after": 40.0}, "other": {"why": "ended by SIGSEGV"}}}
+    suite_row("box, 9^3", ended)
+    assert capsys.readouterr().out.endswith("| 1.00 | 1.00 | > 200.0 | one > 40 s |\n")
+    summary({"box, 9^3": ended, "box, 9^2": entry | {"peers": {"other": {"seconds": [0.8, 0.9]}}}})
+    printed = capsys.readouterr().out
+    # 200 at the limit and 4 that was measured
+    assert "| best peer : learned, geometric mean (1 at the limit of time) | >= 15 | 28.28 | yes |" in printed
+    assert "| box, 9^3 | other | ended by SIGSEGV |" in printed
+
+
 def test_an_absent_peer_says_what_it_needs(benchmarks, monkeypatch):
     peers, _ = benchmarks
     monkeypatch.setattr(peers, "find_spec", lambda name: None)
