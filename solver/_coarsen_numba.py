@@ -80,45 +80,68 @@ def split_faces(code, t0, t1, t2, periodic, s0, s1, s2, given):
             given[i, j, k] = g
 
 
+@njit(**OPTIONS)
+def _count_row(code, o, low, bit, count):
+    """Add 1 where the face towards the row at low is open and the cell behind it an unknown."""
+    o, low, bit = np.uint64(o), np.uint64(low), np.uint8(bit)
+    for k in range(np.uint64(count.size)):
+        count[k] += np.uint8((code[o + k] >> bit) & (code[low + k] >> np.uint8(6)) & np.uint8(1))
+
+
+@njit(**OPTIONS)
+def _count_along(code, o, wrap, count):
+    """The same along the row."""
+    one, o, last = np.uint64(1), np.uint64(o), np.uint64(count.size - 1)
+    if wrap:
+        count[0] += np.uint8((code[o] >> np.uint8(4)) & (code[o + last] >> np.uint8(6)) & np.uint8(1))
+    for k in range(one, np.uint64(count.size)):
+        count[k] += np.uint8((code[o + k] >> np.uint8(4)) & (code[o + k - one] >> np.uint8(6)) & np.uint8(1))
+
+
+@njit(**OPTIONS)
+def _pairs(count, c2, scale, out):
+    """out = scale times the sums over each block of a row."""
+    two, one, n2 = np.uint64(2), np.uint64(1), np.uint64(count.size)
+    if c2 == 1:
+        for k in range(n2):
+            out[k] = scale * np.float32(count[k])
+    else:
+        for k in range(n2 // two):
+            out[k] = scale * (np.float32(count[two * k]) + np.float32(count[two * k + one]))
+        if n2 % two:
+            out[n2 // two] = scale * np.float32(count[n2 - one])
+
+
 @njit(parallel=True, **OPTIONS)
 def coarsen_code(code, w, shape, periodic, factors, given, t0, t1, t2, extra, factor_given):
-    """Faces and given part of the next level, from the bytes of a uniform one."""
+    """Faces and given part of the next level, from the bytes of a uniform one, counted row by row."""
     n0, n1, n2 = shape
     c0, c1, c2 = factors
-    m0, m1, m2 = extra.shape
+    m0, m1, _ = extra.shape
     w0, w1, w2 = np.float32(w[0] / c0), np.float32(w[1] / c1), np.float32(w[2] / c2)
     for block in prange(m0 * m1):
         bi, bj = np.int64(block) // m1, np.int64(block) % m1
-        for bk in range(m2):
-            f0, f1, f2, g = 0, 0, 0, np.float32(0)
-            for i in range(bi * c0, min((bi + 1) * c0, n0)):
-                for j in range(bj * c1, min((bj + 1) * c1, n1)):
-                    for k in range(bk * c2, min((bk + 1) * c2, n2)):
-                        o = (i * n1 + j) * n2 + k
-                        c = code[o]
-                        if c == 0:
-                            continue
-                        if c & 128:
-                            g += given[o]
-                        if i == bi * c0 and c & 1:
-                            if i > 0:
-                                f0 += code[o - n1 * n2] != 0
-                            elif periodic[0]:
-                                f0 += code[o + (n0 - 1) * n1 * n2] != 0
-                        if j == bj * c1 and c & 4:
-                            if j > 0:
-                                f1 += code[o - n2] != 0
-                            elif periodic[1]:
-                                f1 += code[o + (n1 - 1) * n2] != 0
-                        if k == bk * c2 and c & 16:
-                            if k > 0:
-                                f2 += code[o - 1] != 0
-                            elif periodic[2]:
-                                f2 += code[o + n2 - 1] != 0
-            t0[bi, bj, bk] = w0 * f0
-            t1[bi, bj, bk] = w1 * f1
-            t2[bi, bj, bk] = w2 * f2
-            extra[bi, bj, bk] = factor_given * g
+        i0, j0 = bi * c0, bj * c1
+        i1, j1 = min(i0 + c0, n0), min(j0 + c1, n1)
+        count = np.zeros((3, n2), np.uint8)
+        total = np.zeros(n2, np.float32)
+        for i in range(i0, i1):
+            for j in range(j0, j1):
+                o = np.int64((i * n1 + j) * n2)
+                if i == i0 and (i > 0 or periodic[0]):
+                    _count_row(code, o, ((i - 1) % n0 * n1 + j) * n2, 0, count[0])
+                if j == j0 and (j > 0 or periodic[1]):
+                    _count_row(code, o, (i * n1 + (j - 1) % n1) * n2, 2, count[1])
+                _count_along(code, o, periodic[2], count[2])
+                if given.size:
+                    for k in range(np.uint64(n2)):
+                        total[k] += given[np.uint64(o) + k]
+        if c2 == 2:
+            count[2, 1::2] = 0  # inside a block
+        _pairs(count[0], c2, w0, t0[bi, bj])
+        _pairs(count[1], c2, w1, t1[bi, bj])
+        _pairs(count[2], c2, w2, t2[bi, bj])
+        _pairs(total, c2, factor_given, extra[bi, bj])
 
 
 @njit(parallel=True, **OPTIONS)
