@@ -7,7 +7,7 @@ from deconjugate.solver import _conjugate_numba as kernels
 from deconjugate.solver.result import SolveStatus
 
 # The single-precision recursion is trusted for this factor of decrease before the true residual takes its place, and
-# for the second where that ends the solve.
+# for the second where that ends the solve and no jumps of the coefficient magnify rounding.
 _TRUST, _LAST = 1e-5, 5e-7
 # A true residual that falls by less than this between two such replacements is stagnation.
 _PROGRESS = 0.5
@@ -78,7 +78,8 @@ class CertifiedConjugateGradient:
                 # By now the products' rounding may have left as much in the null space, where no x can follow.
                 self.null_space.center(residual)
             kernels.narrow(residual.reshape(-1), 1.0 / scale, r, chunks)
-            goal = target if target >= _LAST * scale else _TRUST * scale
+            ends = target >= (_LAST if level.uniform else _TRUST) * scale
+            goal = target if ends else _TRUST * scale
             start = None if blank else x.copy()
             status = None
             for _ in range(_LONGEST):

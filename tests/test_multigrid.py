@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deconjugate.operators import Cell, PoissonOperator
-from deconjugate.solver import Multigrid, PoissonSolver, gallery, solve
+from deconjugate.solver import Multigrid, PoissonSolver, deep_conjugate_directions, gallery, solve
 
 SIDES = ["neumann", "dirichlet", ("neumann", "dirichlet"), "periodic"]
 
@@ -64,6 +64,19 @@ def test_iterations_do_not_grow_with_the_grid():
         counts.append(solve(operator, gallery.white_noise(operator, 0), method="multigrid").iterations)
     assert max(counts) - min(counts) <= 2
     assert max(counts) <= 12
+
+
+@pytest.mark.parametrize("shape", [(161, 170), (250, 243)])
+def test_single_precision_costs_strong_jumps_no_iterations(shape):
+    operator = gallery.coefficient_jump(shape, seed=3)
+    b = gallery.smooth(operator, seed=1).astype(float)
+    cycle = Multigrid(operator)
+
+    def direction(r):
+        return cycle.apply(r.astype(np.float32).reshape(-1), np.empty(r.size, np.float32)).reshape(shape).astype(float)
+
+    _, _, norms = deep_conjugate_directions(operator, b - b.mean(), direction, window=1, rtol=1e-6)
+    assert solve(operator, b, method="multigrid", rtol=1e-6).iterations <= len(norms)  # 10 and 11; 15 and 17 with x in single
 
 
 @pytest.mark.parametrize("method", ["multigrid", "learned"])
