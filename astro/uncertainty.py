@@ -21,8 +21,8 @@ def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count
     Realisation k is flipped and turned into the k-th of the eight orientations, so that what the network and the grid
     prefer is seen too. The image that plays the truth is smoother than the truth, so s alone is too small: detail
     that no data show is worth some per cent of a pixel's light, more the finer the grid, as measured on views of
-    galaxies (Moffat PSF, upsample u of 2 and 4, peak SNR 10 to 200). Where nothing was found, sigma is the height in the
-    image of a point source as bright as its one-sigma flux; a bad pixel counts as a typical one.
+    galaxies (Moffat PSF, upsample u of 2 and 4, peak SNR 10 to 200). Where nothing was found, sigma is the height in
+    the image of a point source as bright as its one-sigma flux; a bad pixel counts as a typical one.
 
     Parameters
     ----------
