@@ -249,7 +249,7 @@ def plots(args):
             seen = scene.truth > 0.05 * top
             width = second_moment_width(image, seen) / second_moment_width(scene.truth, seen)
             marks.setdefault(name, []).append((width, 100 * flux_error(image, scene.truth)))
-    figure.savefig(args.output / "network-galaxies.png", dpi=80)
+    figure.savefig(args.output / "network-galaxies.jpg", dpi=80)
     figure = Figure(figsize=(6.4, 4.6), layout="constrained")
     axis = figure.subplots()
     for name, points in marks.items():
