@@ -41,6 +41,9 @@ class DeconvolutionResult:
         Which weights made the guess: their file and the start of its sha256; "none" on the classical path.
     regularization : float or (N,) array
         lambda of step 1; the median over the tiles of a frame.
+    replaced : float or (N,) array
+        Share of the tiles whose result comes from the classical guess, since the network's left more of the data than
+        noise does and more than that one: what the network has not met in training, crowds of stars say.
     timings : dict
         Seconds by step.
     """
@@ -55,6 +58,7 @@ class DeconvolutionResult:
     mismatch: object
     regularization: object
     network: str = "none"
+    replaced: object = 0.0
     timings: dict = field(default_factory=dict)
 
 
@@ -205,9 +209,11 @@ def _result(seen, frames, spreads, target, upsample, network, timings):
         wcs=None if seen.wcs is None else scale_wcs(seen.wcs, upsample),
         meta=seen.meta,
     )
-    names = ("residual", "reduced_chi2", "support", "flux_ratio", "mismatch", "regularization")
-    residual, chi2, support, ratio, mismatch, lam = (gathered(name) for name in names)
-    return DeconvolutionResult(image, target, residual, chi2, support, stages, ratio, mismatch, lam, network, timings)
+    names = ("residual", "reduced_chi2", "support", "flux_ratio", "mismatch", "regularization", "replaced")
+    residual, chi2, support, ratio, mismatch, lam, replaced = (gathered(name) for name in names)
+    return DeconvolutionResult(
+        image, target, residual, chi2, support, stages, ratio, mismatch, lam, network, replaced, timings
+    )
 
 
 def _fine_psfs(psf, n, stamps, shape, upsample, center):

@@ -141,7 +141,7 @@ def deconvolve_file(
         f"noise {'measured' if noise is None else noise}, gain {gain}, psf_error {psf_error:g}; sky {sky}",
         f"mask {mask}, saturation {saturation}: {n_bad} bad pixels",
         *(f"{name} = {value}" for name, value in options.items() if name not in NOT_OF_THE_RESULT),
-        f"network weights: {result.network}",
+        f"network weights: {result.network}; replaced by the classical guess in {result.replaced:.0%} of the tiles",
         f"lambda {result.regularization:.4g}",
         f"reduced chi^2 {result.reduced_chi2:.4f}, flux ratio {result.flux_ratio:.6f}",
     ]

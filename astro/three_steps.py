@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from deconjugate.astro.debias import debias
+from deconjugate.astro.guess import NetworkGuess, SparseGuess
 from deconjugate.astro.points import find_points, point_image
 from deconjugate.astro.support import find_support
 from deconjugate.astro.tikhonov import choose_regularization, tikhonov
 from deconjugate.operators.dictionaries import dictionary as make_dictionary
+
+BETTER = 0.95  # of the chi^2 after the network's guess: the classical guess is taken where it leaves less than this
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,13 @@ def deconvolve_frame(model, psf, data, weight, tiles, settings, timings, bar):
     stages = {name: np.zeros(canvas, np.float32) for name in ("tikhonov", settings.guess.name, "debiased")}
     support = np.zeros((settings.n_scales + 1, *data.shape), bool)
     sources = np.zeros(data.shape, bool)
-    lambdas = []
+    lambdas, replaced = [], []
     for place in tiles.places():
         if (weight[place] > 0).any():
             window = tiles.window(place, margin)
-            images, found, lam = _three_steps(model, psf, data[place], weight[place], settings, timings)
+            images, found, lam, other = _three_steps(model, psf, data[place], weight[place], settings, timings)
             lambdas.append(lam)
+            replaced.append(other)
             target = tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))
             weights = np.repeat(np.repeat(window.astype(np.float32), u, axis=0), u, axis=1)
             for name, x in images.items():
@@ -58,11 +62,11 @@ def deconvolve_frame(model, psf, data, weight, tiles, settings, timings, bar):
     ratio = float(fitted[inside].sum(dtype=np.float64)) / counts if counts else np.nan
     frame = tuple(slice(m * u, (m + n) * u) for m, n in zip(margin, data.shape))
     stages = {name: x[frame] * np.float32(unit) for name, x in stages.items()}
-    return Frame(stages, residual, support, chi2, ratio, model.mismatch, float(np.median(lambdas)))
+    return Frame(stages, residual, support, chi2, ratio, model.mismatch, float(np.median(lambdas)), np.mean(replaced))
 
 
 def _three_steps(model, psf, data, weight, settings, timings):
-    """The three steps on one tile; images on the padded fine grid, the support, lambda."""
+    """The three steps on one tile; images on the padded fine grid, the support, lambda, was the network replaced."""
     dictionary = make_dictionary(settings.dictionary, data.shape, settings.n_scales)
     y, w = model.embed(data), model.embed(weight)
     clock = _Clock(timings)
@@ -80,6 +84,7 @@ def _three_steps(model, psf, data, weight, settings, timings):
         smooth = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
     clock("stars")
     second = third = np.zeros_like(first)
+    replaced = False
     if smooth.allowed.any():
         again = lam
         if stars.any():
@@ -87,14 +92,27 @@ def _three_steps(model, psf, data, weight, settings, timings):
                 again = choose_regularization(model, y, w)
             start = tikhonov(model, y, w, again, rtol=1e-2)
             clock("stars")
-        second = settings.guess(model, y, w, start, again, smooth.allowed, settings)
-        second = np.where(smooth.allowed, second, np.float32(0.0))
-        clock(settings.guess.name)
         options = {"floor": -stars, "positivity": settings.positivity, "maxiter": settings.maxiter}
-        third = debias(model, dictionary, y, w, second, smooth, **options).image
-        clock("debiased")
+
+        def corrected(guess):
+            """The guess, what the correction makes of it, and the mean square of what that leaves of the data."""
+            image = guess(model, y, w, start, again, smooth.allowed, settings)
+            image = np.where(smooth.allowed, image, np.float32(0.0))
+            clock(guess.name)
+            final = debias(model, dictionary, y, w, image, smooth, **options).image
+            left = (y - model.apply(final))[model.frame]
+            clock("debiased")
+            return image, final, float(np.square(left, dtype=np.float64).ravel() @ weight.ravel()) / good
+
+        good = np.count_nonzero(weight)
+        second, third, chi2 = corrected(settings.guess)
+        # Noise alone may leave this much; a network that leaves more has met what it never saw.
+        if isinstance(settings.guess, NetworkGuess) and chi2 > 1 + 3 * np.sqrt(2 / good):
+            _, other, less = corrected(SparseGuess())
+            if less < BETTER * chi2:
+                third, replaced = other, True
     images = {"tikhonov": first, settings.guess.name: second + stars, "debiased": third + stars}
-    return images, support, lam
+    return images, support, lam, replaced
 
 
 def _fit(model, image, tiles, margin):
@@ -120,6 +138,7 @@ class Frame:
     flux_ratio: float
     mismatch: float
     regularization: float
+    replaced: float
 
 
 class _Clock:

@@ -89,6 +89,16 @@ def test_a_bad_guess_ends_with_the_right_flux(scene, network_file, monkeypatch):
     assert result.flux_ratio == pytest.approx(1.0, abs=0.02)
 
 
+def test_a_guess_that_cannot_be_put_right_is_replaced(scene, network_file, monkeypatch):
+    monkeypatch.setattr(guess.NetworkGuess, "output", lambda self, c, _: np.where(c[1] > 0.5, -1.0, 0.0) + 0 * c[0])
+    result = deconvolve(scene.data, PROFILE, noise=scene.noise_map, network=network_file, device="cpu", maxiter=2)
+    classical = deconvolve(scene.data, PROFILE, noise=scene.noise_map, network=None, maxiter=2)
+    assert result.replaced == 1.0
+    np.testing.assert_array_equal(result.image.data, classical.image.data)
+    assert not np.array_equal(result.stages["network"], classical.stages["classical"])
+    assert classical.replaced == 0.0
+
+
 def test_pieces_leave_no_seam(network_file):
     rng = np.random.default_rng(0)
     channels = rng.standard_normal((CHANNELS, 640, 300)).astype(np.float32)
