@@ -63,7 +63,9 @@ def test_flux_and_sky_change_nothing_that_the_network_sees(scene):
     assert plain.channels.shape == (CHANNELS, *model.domain_shape)
     assert plain.conditions.shape == (CONDITIONS,)
     raised = seen(scene.data / sigma + 40.0)
-    np.testing.assert_allclose(raised.channels[:, 40:-40, 40:-40], plain.channels[:, 40:-40, 40:-40], atol=2e-2)
+    inner = np.s_[:, 40:-40, 40:-40]
+    # The steps of conjugate gradients end at a hundredth; a sky that was left in would show as 0.5.
+    np.testing.assert_allclose(raised.channels[inner], plain.channels[inner], rtol=0.02, atol=0.1)
     np.testing.assert_allclose((raised.base - plain.base)[40:-40, 40:-40], 40.0 / 4, rtol=2e-3)
     output = np.full(model.domain_shape, 0.5, np.float32)
     np.testing.assert_allclose(raised.image(output) - plain.image(output), 10.0, atol=0.05)
