@@ -6,14 +6,13 @@ scipy, numba, torch and safetensors alone.
 """
 
 import argparse
-import json
 import platform
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from deconjugate.solver.train import common_options, training_config
+from deconjugate.solver.train import common_options, save, training_config
 
 # What is trained by default on a processor, and where there is a GPU.
 CONFIGURATIONS = {
@@ -103,14 +102,8 @@ def run(options):
             "configurations": history["configurations"],
             "machine": platform.processor() or platform.machine(),
         },
-        "seed": config.seed,
-        "metrics": {name: history[name] for name in ("step", "seconds", "skipped", "finished", "curve", "validation")},
-        "licence": options.licence,
     }  # fmt: skip
-    half = {name: value.half() for name, value in network.state_dict().items()}
-    weights.save(options.out / "weights.safetensors", half, card)
-    last = json.dumps(history["validation"][-1]) if history["validation"] else "no validation yet"
-    print(f"step {history['step']} of {config.steps}, {history['seconds']:.0f} s, {last}: {options.out}")
+    save(network.half(), card, history, config, options)
 
 
 def _folder(options):
