@@ -14,8 +14,8 @@ from deconjugate.astro.shape import fwhm_pix
 from deconjugate.astro.simulate import random_flip, scatter_sources, simulate
 from deconjugate.astro.tikhonov import choose_regularization, tikhonov
 
-# Share of the kinds of sky: one galaxy as in a stamp, several in a field, drawn ones, nothing at all.
-KINDS = {"stamp": 0.45, "field": 0.25, "parametric": 0.25, "empty": 0.05}
+# Share of the kinds of sky: one galaxy as in a stamp, several in a field, drawn ones, a crowd of stars, nothing at all.
+KINDS = {"stamp": 0.40, "field": 0.23, "parametric": 0.22, "crowd": 0.10, "empty": 0.05}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SceneData:
     size : int
         Fine pixels along each side of a scene.
     upsample : tuple of int
-        Factors, drawn alike.
+        Factors, drawn alike; one that is named twice comes twice as often.
     fwhm_pix : (float, float)
         FWHM of the native PSF, native pixels; what falls below 2.5 fine pixels or above ``largest_fwhm`` is left out.
     largest_fwhm : float
@@ -38,7 +38,7 @@ class SceneData:
     """
 
     size: int = 128
-    upsample: tuple = (2, 3, 4)
+    upsample: tuple = (2, 2, 3, 4, 4)
     fwhm_pix: tuple = (1.6, 6.0)
     largest_fwhm: float = 22.0
     peak_snr: tuple = (5.0, 500.0)
@@ -125,6 +125,8 @@ class Scenes:
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
         if kind == "empty":
             return np.zeros((side, side), np.float32)
+        if kind == "crowd":
+            return crowd(rng, side)
         if kind == "parametric" or not self.galaxies:
             sources = [parametric_galaxy(rng) for _ in range(int(rng.integers(1, 4)))]
         else:
@@ -152,6 +154,15 @@ class Scenes:
             rows, columns = (n // 2 * 2 for n in image.shape)
             image = image[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3))
         return image
+
+
+def crowd(rng, side):
+    """Stars of a cluster, (side, side): fluxes fall as a power law, some stand apart, some overlap."""
+    sky = np.zeros((side, side), np.float32)
+    count = int(np.exp(rng.uniform(np.log(5), np.log(0.03 * side**2))))
+    places = tuple(rng.integers(side, size=(2, count)))
+    np.add.at(sky, places, np.minimum(rng.pareto(rng.uniform(0.8, 1.5), count) + 0.05, 100.0).astype(np.float32))
+    return sky
 
 
 def read_galaxies(path):
