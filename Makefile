@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-SOURCES := $(wildcard operators/*.py solver/*.py astro/*.py operators/*/*.py) pyproject.toml
+SOURCES := $(wildcard operators/*.py solver/*.py astro/*.py operators/*/*.py astro/*/*.py) pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench bench-full dev clean
