@@ -13,6 +13,7 @@ from deconjugate.operators.learned import weights
 
 WEIGHTS = Path(__file__).parent / "weights" / "swin-unet.safetensors"
 MARGIN = 8  # fine pixels around the frame that the network sees
+CONTEXT = 24  # fine pixels around the sources that it sees
 PIECE, OVERLAP = 768, 128  # fine pixels of what the network takes at once, and by which pieces overlap
 
 
@@ -94,20 +95,21 @@ class NetworkGuess:
     def __call__(self, model, data, weight, start, regularization, region, settings):
         seen = prepare(model, data, weight, start, regularization)
         here = tuple(
-            slice(max(s.start - MARGIN, 0), min(s.stop + MARGIN, n)) for s, n in zip(model.inside, model.domain_shape)
+            slice(max(s.start - MARGIN, a - CONTEXT, 0), min(s.stop + MARGIN, b + CONTEXT, n))
+            for s, n, (a, b) in zip(model.inside, model.domain_shape, _ends(region))
         )
         output = np.zeros(model.domain_shape, np.float32)
-        output[here] = self.output(seen.channels[(slice(None), *here)], seen.conditions)
+        output[here] = self.output(seen.channels[(slice(None), *here)], seen.conditions, region[here])
         image = seen.image(output)
         return np.maximum(image, np.float32(0.0)) if settings.positivity else image
 
-    def output(self, channels, conditions):
-        """The network's output (H, W) for channels (C, H, W) and conditions."""
+    def output(self, channels, conditions, region):
+        """The network's output (H, W) for channels (C, H, W) and conditions; zero in pieces without light."""
         import torch
 
         while True:
             try:
-                return self._blended(channels, conditions)
+                return self._blended(channels, conditions, region)
             except torch.cuda.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 if self.piece > 3 * OVERLAP:
@@ -118,7 +120,7 @@ class NetworkGuess:
                     what = "the network goes on on the processor"
                 print(f"deconvolve: the GPU's memory is full: {what}", file=sys.stderr)
 
-    def _blended(self, channels, conditions):
+    def _blended(self, channels, conditions, region):
         import torch
 
         device = next(self.network.parameters()).device
@@ -127,7 +129,16 @@ class NetworkGuess:
         output = np.zeros(channels.shape[1:], np.float32)
         with torch.inference_mode():
             for place in pieces.places():
+                if not region[place].any():
+                    continue
                 piece = torch.from_numpy(np.ascontiguousarray(channels[(slice(None), *place)]))[None].to(device)
                 part = self.network(piece, conditions)[0, 0].float().cpu().numpy()
                 output[place] += pieces.window(place).astype(np.float32) * part
         return output
+
+
+def _ends(region):
+    """(first, last + 1) of the rows and of the columns that hold part of a region that is not empty."""
+    for axis in (1, 0):
+        held = np.flatnonzero(region.any(axis=axis))
+        yield held[0], held[-1] + 1

@@ -1,6 +1,7 @@
 """Where the data show something: significant coefficients, the sources they form, the pixels these may fill."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.fft
@@ -120,16 +121,22 @@ def _unit_noise(starlet):
 
     Away from the edges it is constant, so that a small frame tells that of a large one.
     """
-    from deconjugate.operators.starlet import Starlet
-
     half = 4 * 2**starlet.n_scales
     small = tuple(min(n, 2 * half) for n in starlet.domain_shape)
-    planes = Starlet(small, starlet.n_scales).noise_planes(np.ones(small))
+    planes = _noise_of_small(small, starlet.n_scales)
     rows, columns = (
         np.where(np.arange(n) < m // 2, np.minimum(np.arange(n), m // 2), np.maximum(np.arange(n) - n + m, m // 2))
         for n, m in zip(starlet.domain_shape, small)
     )
     return planes[:, rows][:, :, columns]
+
+
+@lru_cache(maxsize=8)
+def _noise_of_small(shape, n_scales):
+    """The noise of unit white noise in a frame: the same for every stamp of a shape."""
+    from deconjugate.operators.starlet import Starlet
+
+    return Starlet(shape, n_scales).noise_planes(np.ones(shape))
 
 
 def _rms_width(psf):

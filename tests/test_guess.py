@@ -81,7 +81,7 @@ def test_data_times_a_number_give_the_image_times_it(scene, network_file):
 
 
 def test_a_bad_guess_ends_with_the_right_flux(scene, network_file, monkeypatch):
-    monkeypatch.setattr(guess.NetworkGuess, "output", lambda self, c, _: np.full(c.shape[1:], -0.1, np.float32))
+    monkeypatch.setattr(guess.NetworkGuess, "output", lambda self, c, *_: np.full(c.shape[1:], -0.1, np.float32))
     result = deconvolve(scene.data, PROFILE, noise=scene.noise_map, network=network_file, device="cpu")
     assert list(result.stages) == ["tikhonov", "network", "debiased"]
     assert result.network.startswith("small.safetensors, sha256 ")
@@ -92,7 +92,7 @@ def test_a_bad_guess_ends_with_the_right_flux(scene, network_file, monkeypatch):
 
 
 def test_a_guess_that_cannot_be_put_right_is_replaced(scene, network_file, monkeypatch):
-    monkeypatch.setattr(guess.NetworkGuess, "output", lambda self, c, _: np.where(c[1] > 0.5, -1.0, 0.0) + 0 * c[0])
+    monkeypatch.setattr(guess.NetworkGuess, "output", lambda self, c, *_: np.where(c[1] > 0.5, -1.0, 0.0) + 0 * c[0])
     result = deconvolve(scene.data, PROFILE, noise=scene.noise_map, network=network_file, device="cpu", maxiter=2)
     classical = deconvolve(scene.data, PROFILE, noise=scene.noise_map, network=None, maxiter=2)
     assert result.replaced == 1.0
@@ -106,16 +106,41 @@ def test_pieces_leave_no_seam(network_file):
     channels = rng.standard_normal((CHANNELS, 640, 300)).astype(np.float32)
     conditions = np.zeros(CONDITIONS, np.float32)
     maker = guess.choose_guess(network_file, "cpu")
-    whole = maker.output(channels, conditions)
+    region = np.ones(channels.shape[1:], bool)
+    whole = maker.output(channels, conditions, region)
     maker.piece = 352
-    np.testing.assert_allclose(maker.output(channels, conditions), whole, atol=2e-3 * np.ptp(whole))
+    np.testing.assert_allclose(maker.output(channels, conditions, region), whole, atol=2e-3 * np.ptp(whole))
+    region[:400] = False  # where there is no light the network is not asked
+    part = maker.output(channels, conditions, region)
+    np.testing.assert_allclose(part[region], whole[region], atol=2e-3 * np.ptp(whole))
+    assert not part[:140].any()
+
+
+def test_the_network_looks_at_the_sources_and_their_surroundings_alone(network_file, monkeypatch):
+    looked = []
+    before = guess.NetworkGuess.output
+
+    def output(self, channels, conditions, region):
+        looked.append(channels.shape[1:])
+        return before(self, channels, conditions, region)
+
+    monkeypatch.setattr(guess.NetworkGuess, "output", output)
+    sky = np.zeros((220, 240))
+    sky[70:74, 80:90] = 1.0
+    scene = simulate(sky, PROFILE, upsample=2, peak_snr=30, seed=1)
+    options = {"noise": scene.noise_map, "network": network_file, "device": "cpu"}
+    small = deconvolve(scene.data, PROFILE, **options)
+    monkeypatch.setattr(guess, "CONTEXT", 500)
+    large = deconvolve(scene.data, PROFILE, **options)
+    assert max(looked[0]) < 140 < 220 <= min(looked[1])
+    assert large.image.data.sum() == pytest.approx(small.image.data.sum(), rel=2e-3)
 
 
 def test_a_full_gpu_is_left_for_smaller_pieces_then_the_processor(network_file, monkeypatch, capsys):
     maker = guess.choose_guess(network_file, "cpu")
     tried = []
 
-    def blended(self, channels, conditions):
+    def blended(self, channels, conditions, region):
         tried.append(self.piece)
         if len(tried) < 4:
             raise torch.cuda.OutOfMemoryError("full")
@@ -123,7 +148,7 @@ def test_a_full_gpu_is_left_for_smaller_pieces_then_the_processor(network_file, 
 
     monkeypatch.setattr(guess.NetworkGuess, "_blended", blended)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    maker.output(np.zeros((CHANNELS, 8, 8), np.float32), np.zeros(CONDITIONS, np.float32))
+    maker.output(np.zeros((CHANNELS, 8, 8), np.float32), np.zeros(CONDITIONS, np.float32), np.ones((8, 8), bool))
     assert tried[0] > tried[1] >= tried[2] == tried[3]
     assert "pieces of" in (err := capsys.readouterr().err)
     assert "goes on on the processor" in err
