@@ -123,6 +123,11 @@ class PSF:
         return cls.from_array(data, oversampling=np.asarray(oversampling, dtype=float))
 
     @property
+    def varies(self):
+        """Whether it differs over the image: see ``position`` in :meth:`fine`."""
+        return self._model.varies
+
+    @property
     def fwhm_pix(self):
         """FWHM of the effective PSF in native pixels: see :func:`deconjugate.astro.shape.fwhm_pix`."""
         sampling = 5

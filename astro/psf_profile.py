@@ -38,6 +38,10 @@ class Profile:
             fwhm = _optical_fwhm(beta, float(fwhm))
         return cls(beta, float(fwhm), float(ellipticity), float(pa))
 
+    @property
+    def varies(self):
+        return False
+
     def describe(self):
         name = "Gaussian" if np.isinf(self.beta) else f"Moffat beta {self.beta:g}"
         return f"{name}, optical FWHM {self.optical_fwhm:.3f} pixels, ellipticity {self.ellipticity:g}, pa {self.pa:g}"

@@ -26,6 +26,10 @@ class Samples:
         kind = "effective" if self.includes_pixel else "optical"
         return f"{h}x{w} samples, {self.oversampling[0]:g} a pixel, {kind}, degree {self.degree}"
 
+    @property
+    def varies(self):
+        return self.degree > 0
+
     def at(self, position):
         if position is None:
             return self.coefficients[0]
