@@ -5,14 +5,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deconjugate.astro.forward import RINGING, DataModel
+from deconjugate.astro.forward import RINGING
+from deconjugate.astro.frame_psf import FramePsf
 from deconjugate.astro.guess import choose_guess
 from deconjugate.astro.observation import observation
+from deconjugate.astro.simulate import target_psf
 from deconjugate.astro.three_steps import Settings, deconvolve_frame
 from deconjugate.astro.tiling import tiling
 from deconjugate.astro.uncertainty import LEAST, standard_deviation
 
 TILE_FINE = 2304  # largest side, in fine pixels, of a frame that is processed in one piece
+TILE_VARYING = 1152  # the same where the PSF varies over the frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +35,12 @@ class DeconvolutionResult:
     support : bool array (n_scales + 1, h, w), stamps (N, ...)
         Coefficients of the data that stand out of the noise.
     stages : dict
-        Images on the fine grid by step: "tikhonov", "network" or "classical", "debiased".
+        Images on the fine grid by step: "tikhonov", "network" or "classical", "debiased"; the last alone where no
+        others were asked for.
     flux_ratio : float or (N,) array
         Counts of the model over counts of the data within detected sources; NaN where there is none.
     mismatch : float or (N,) array
-        ||k * r - p||_1: how far the model's PSF is from the one given.
+        ||k * r - p||_1: how far the model's PSF is from the one given, at most.
     network : str
         Which weights made the guess: their file and the start of its sha256; "none" on the classical path.
     regularization : float or (N,) array
@@ -81,6 +85,7 @@ def deconvolve(
     seed=0,
     device="auto",
     tile=None,
+    stages=True,
     progress=None,
 ):
     """Deconvolve an image to a resolution of 2 fine pixels.
@@ -98,7 +103,8 @@ def deconvolve(
         Background subtracted. NaN and infinite pixels have no weight. Uncertainty, mask, WCS and unit of a CCDData are
         used and carried through.
     psf : array or deconjugate.astro.PSF, or a list of N for stamps
-        An array is the effective PSF at native sampling.
+        An array is the effective PSF at native sampling. One that varies over the frame is taken at the middle of
+        every tile, whose pixels count from 0 at the frame's corner.
     upsample : int, >= 1
         Fine pixels per native pixel, along each axis. The PSF must span at least 2.5 fine pixels.
     noise : float or array, optional
@@ -130,7 +136,10 @@ def deconvolve(
     device : "auto", "cpu", "cuda" or "cuda:N"
         Where the network runs, all else runs on the processor; "auto" takes a GPU where there is one.
     tile : int, optional
-        Side in native pixels of overlapping tiles; default one piece up to 2304 fine pixels a side.
+        Side in native pixels of overlapping tiles; default one piece up to 2304 fine pixels a side, 1152 where the PSF
+        varies.
+    stages : bool
+        Whether to keep what the first two steps give; without, a large frame takes a third of the memory.
     progress : bool, optional
         Whether to show a bar on stderr; default only on a terminal.
 
@@ -161,30 +170,30 @@ def deconvolve(
     guess = choose_guess(network, device)
     seen = observation(image, noise, mask)
     n, *shape = seen.data.shape
-    psfs = _fine_psfs(psf, n, seen.stamps, shape, upsample, center)
-    reach = max(-(-max(p.shape) // (2 * upsample)) for p in psfs) + RINGING // upsample
-    tile = TILE_FINE // upsample if tile is None else tile, 2 * reach + 16
+    fine, size = _fine_psfs(psf, n, seen.stamps, shape, upsample, center)
+    reach = -(-size // (2 * upsample)) + RINGING // upsample
+    default = TILE_VARYING if callable(fine[0]) else TILE_FINE
+    tile = default // upsample if tile is None else tile, 2 * reach + 16
     tiles = tiling(shape, *tile)
     scales = _scales(n_scales, tiles.size)
-    settings = Settings(guess, dictionary, scales, k_sigma, regularization, positivity, maxiter)
+    settings = Settings(guess, dictionary, scales, k_sigma, regularization, positivity, maxiter, stages)
 
     from tqdm import tqdm
 
     shown = sys.stderr.isatty() if progress is None else bool(progress)
     timings = {}
     outputs, spreads = [], []
-    model, rng = None, np.random.default_rng(seed)
+    psfs, rng = None, np.random.default_rng(seed)
     total = n * len(tiles.places()) * (1 + (uncertainty or 0))
     with tqdm(total=total, disable=not shown, desc="deconvolve", unit="tile", file=sys.stderr) as bar:
         for i in range(n):
-            p = psfs[i if len(psfs) > 1 else 0]
-            if model is None or len(psfs) > 1:
-                model = DataModel(tiles.size, p, upsample)
-            outputs.append(deconvolve_frame(model, p, seen.data[i], seen.weight[i], tiles, settings, timings, bar))
+            if psfs is None or len(fine) > 1:
+                psfs = FramePsf(tiles, upsample, fine[i if len(fine) > 1 else 0])
+            outputs.append(deconvolve_frame(psfs, seen.data[i], seen.weight[i], settings, timings, bar))
             if uncertainty:
-                given = outputs[-1], seen.data[i], seen.weight[i], p, upsample, tile, settings
-                spreads.append(standard_deviation(*given, uncertainty, rng, bar))
-    return _result(seen, outputs, spreads, model.target, upsample, guess.origin, timings)
+                given = outputs[-1], seen.data[i], seen.weight[i], fine[i if len(fine) > 1 else 0], upsample, tile
+                spreads.append(standard_deviation(*given, settings, uncertainty, rng, bar))
+    return _result(seen, outputs, spreads, target_psf(), upsample, guess.origin, timings)
 
 
 def _result(seen, frames, spreads, target, upsample, network, timings):
@@ -197,10 +206,11 @@ def _result(seen, frames, spreads, target, upsample, network, timings):
         values = [getattr(frame, name) for frame in frames]
         return np.stack(values) if seen.stamps else values[0]
 
-    stages = {name: np.stack([frame.stages[name] for frame in frames]) for name in frames[0].stages}
-    bad = np.repeat(np.repeat(seen.bad, upsample, axis=1), upsample, axis=2)
-    if not seen.stamps:
-        stages, bad = {name: x[0] for name, x in stages.items()}, bad[0]
+    stages = frames[0].stages
+    if seen.stamps:
+        stages = {name: np.stack([frame.stages[name] for frame in frames]) for name in stages}
+    bad = seen.bad if seen.stamps else seen.bad[0]
+    bad = np.repeat(np.repeat(bad, upsample, axis=-2), upsample, axis=-1) if bad.any() else bad
     image = CCDData(
         stages["debiased"],
         unit=seen.unit or "",
@@ -217,21 +227,26 @@ def _result(seen, frames, spreads, target, upsample, network, timings):
 
 
 def _fine_psfs(psf, n, stamps, shape, upsample, center):
-    """p on the fine grid: one for all frames, or one per stamp."""
+    """p on the fine grid: one for all frames, or one per stamp, as FramePsf takes it; the largest side."""
     from deconjugate.astro.psf import PSF
 
     several = isinstance(psf, (list, tuple)) or np.ndim(psf) == 3
     given = list(psf) if several else [psf]
     if several and (not stamps or len(given) != n):
         raise ValueError(f"psf holds {len(given)} PSFs; give one" + (f", or {n}, one per stamp" if stamps else ""))
-    largest = min(shape) * upsample
-    fine = []
+    options = {"center": center, "max_size": min(shape) * upsample}
+    fine, size = [], 0
     for one in given:
         p = one if isinstance(one, PSF) else PSF.from_array(one)
         if not isinstance(one, PSF) and any(k > m for k, m in zip(np.shape(one), shape)):
             raise ValueError(f"psf of shape {np.shape(one)} is larger than the image, {tuple(shape)}: crop the PSF")
-        fine.append(p.fine(upsample, center=center, max_size=largest))
-    return fine
+        middle = p.fine(upsample, **options)
+        size = max(size, *middle.shape)
+        if p.varies and not stamps:
+            fine.append(lambda x, y, p=p: p.fine(upsample, position=(x, y), **options))
+        else:
+            fine.append(middle)
+    return fine, size
 
 
 def _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile):

@@ -78,7 +78,7 @@ def observation(image, noise=None, mask=None):
         raise ValueError(f"no pixel of {which} is good: all are masked or not finite")
     frames = (-1, *shape[-2:])
     weight = np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, sigma) ** 2)
-    clean = np.where(bad, 0.0, data).astype(np.float64)
+    clean = np.where(bad, 0.0, data).astype(np.float32 if data.dtype == np.float32 else np.float64)
     return Observation(clean.reshape(frames), weight.reshape(frames), bad.reshape(frames), stamps, wcs, unit, meta)
 
 

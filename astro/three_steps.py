@@ -26,43 +26,50 @@ class Settings:
     regularization: object
     positivity: bool
     maxiter: int
+    stages: bool = True  # whether to keep what the first two steps give
 
 
-def deconvolve_frame(model, psf, data, weight, tiles, settings, timings, bar):
-    """One frame, in units of its median noise: the three steps tile by tile, then the residual of the whole."""
-    u = model.upsample
+def deconvolve_frame(psfs, data, weight, settings, timings, bar):
+    """One frame, in units of its median noise: the three steps tile by tile, then the residual of the whole.
+
+    ``psfs`` is the :class:`deconjugate.astro.frame_psf.FramePsf` of its tiles. A tile's images are a function of its
+    data, weight, PSF and the settings alone. Beside its input and output this takes the memory of a tile.
+    """
+    tiles, u = psfs.tiles, psfs.upsample
     unit = 1.0 / np.sqrt(np.median(weight[weight > 0]))
-    data, weight = (data / unit).astype(np.float32), (weight * unit**2).astype(np.float32)
-    margin = [s.start for s in model.frame]  # the images are blended with theirs, which holds light from outside
+    margin = [s.start for s in psfs.at(tiles.places()[0])[0].frame]  # it holds light from outside, blended as well
     canvas = tuple((n + 2 * m) * u for n, m in zip(data.shape, margin))
-    stages = {name: np.zeros(canvas, np.float32) for name in ("tikhonov", settings.guess.name, "debiased")}
+    kept = ("tikhonov", settings.guess.name, "debiased") if settings.stages else ("debiased",)
+    stages = {name: np.zeros(canvas, np.float32) for name in kept}
     support = np.zeros((settings.n_scales + 1, *data.shape), bool)
     sources = np.zeros(data.shape, bool)
-    lambdas, replaced = [], []
+    lambdas, replaced, mismatch = [], [], 0.0
     for place in tiles.places():
-        if (weight[place] > 0).any():
+        y, w = _in_units(data[place], weight[place], unit)
+        if (w > 0).any():
+            model, psf = psfs.at(place)
             window = tiles.window(place, margin)
-            images, found, lam, other = _three_steps(model, psf, data[place], weight[place], settings, timings)
+            images, found, lam, other = _three_steps(model, psf, y, w, settings, timings)
             lambdas.append(lam)
             replaced.append(other)
+            mismatch = max(mismatch, model.mismatch)
             target = tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))
             weights = np.repeat(np.repeat(window.astype(np.float32), u, axis=0), u, axis=1)
-            for name, x in images.items():
-                stages[name][target] += weights * x[: weights.shape[0], : weights.shape[1]]
+            for name in kept:
+                stages[name][target] += weights * images[name][: weights.shape[0], : weights.shape[1]]
             used = tiles.window(place) > 0
             if found.coefficients.shape == support[(..., *place)].shape:
                 support[(..., *place)] |= found.coefficients & used
             sources[place] |= (found.sources > 0) & used
         bar.update()
-    fitted = _fit(model, stages["debiased"], tiles, margin)
-    residual = (data - fitted) * np.sqrt(weight)
+    residual, counts, modelled = _residual(psfs, stages["debiased"], data, weight, sources, unit, margin)
     chi2 = float(np.square(residual, dtype=np.float64).sum() / np.count_nonzero(weight))
-    inside = sources & (weight > 0)
-    counts = float(data[inside].sum(dtype=np.float64))
-    ratio = float(fitted[inside].sum(dtype=np.float64)) / counts if counts else np.nan
+    ratio = modelled / counts if counts else np.nan
     frame = tuple(slice(m * u, (m + n) * u) for m, n in zip(margin, data.shape))
-    stages = {name: x[frame] * np.float32(unit) for name, x in stages.items()}
-    return Frame(stages, residual, support, chi2, ratio, model.mismatch, float(np.median(lambdas)), np.mean(replaced))
+    for name, x in stages.items():
+        x *= np.float32(unit)
+        stages[name] = x[frame]
+    return Frame(stages, residual, support, chi2, ratio, mismatch, float(np.median(lambdas)), np.mean(replaced))
 
 
 def _three_steps(model, psf, data, weight, settings, timings):
@@ -115,16 +122,28 @@ def _three_steps(model, psf, data, weight, settings, timings):
     return images, support, lam, replaced
 
 
-def _fit(model, image, tiles, margin):
-    """A x on the native frame, tile by tile, for x on the frame and its margin."""
-    u = model.upsample
-    fitted = np.zeros(tiles.shape, np.float32)
+def _residual(psfs, image, data, weight, sources, unit, margin):
+    """(y - A x) / sigma of the frame, and the counts of data and model in its sources, for x on frame and margin."""
+    tiles, u = psfs.tiles, psfs.upsample
+    residual = np.zeros(tiles.shape, np.float32)
+    counts = modelled = 0.0
     for place in tiles.places():
+        model, _ = psfs.at(place)
         piece = image[tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))]
         padded = np.zeros(model.domain_shape, np.float32)
         padded[: piece.shape[0], : piece.shape[1]] = piece
-        fitted[place] += tiles.window(place).astype(np.float32) * model.apply(padded)[model.frame]
-    return fitted
+        fitted = model.apply(padded)[model.frame]
+        y, w = _in_units(data[place], weight[place], unit)
+        share = tiles.window(place).astype(np.float32)
+        residual[place] += share * (y - fitted) * np.sqrt(w)
+        inside = np.where(sources[place] & (w > 0), share, np.float32(0.0))
+        counts += float((inside * y).sum(dtype=np.float64))
+        modelled += float((inside * fitted).sum(dtype=np.float64))
+    return residual, counts, modelled
+
+
+def _in_units(data, weight, unit):
+    return (data / unit).astype(np.float32), (weight * unit**2).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,10 @@
 """Standard deviations of a deconvolved image: its own noise, sent through the whole pipeline again and again."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from deconjugate.astro.forward import DataModel
+from deconjugate.astro.frame_psf import FramePsf, orient
 from deconjugate.astro.three_steps import deconvolve_frame
 from deconjugate.astro.tiling import tiling
 
@@ -28,8 +30,11 @@ def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count
     ----------
     frame : deconjugate.astro.three_steps.Frame
     data, weight : (h, w) arrays
-    psf : array, on the fine grid
-    upsample, tile : int
+    psf : array on the fine grid, or callable
+        As :class:`deconjugate.astro.frame_psf.FramePsf` takes it.
+    upsample : int
+    tile : (int, int)
+        Side of the tiles and their overlap, native pixels.
     settings : deconjugate.astro.three_steps.Settings
     count : int
     rng : numpy.random.Generator
@@ -42,33 +47,26 @@ def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count
     sigma = np.divide(1.0, np.sqrt(weight), out=np.zeros(weight.shape), where=weight > 0)
     fitted = np.where(weight > 0, data - frame.residual * sigma, 0.0)
     image = frame.stages["debiased"].astype(np.float64)
+    settings = replace(settings, stages=False)
     total, square = np.zeros(image.shape), np.zeros(image.shape)
     for turn in range(min(count, 8)):
-        seen, model = orient(weight, turn), None
-        tiles, p = tiling(seen.shape, *tile), orient(psf, turn)
+        seen = orient(weight, turn)
+        tiles = tiling(seen.shape, *tile)
+        psfs = FramePsf(tiles, upsample, psf, turn)
         for _ in range(turn, count, 8):
             noisy = orient(fitted + sigma * rng.standard_normal(sigma.shape), turn)
-            model = model or DataModel(tiles.size, p, upsample)
-            found = deconvolve_frame(model, p, noisy, seen, tiles, settings, {}, bar).stages["debiased"]
+            found = deconvolve_frame(psfs, noisy, seen, settings, {}, bar).stages["debiased"]
             difference = orient(found, turn, back=True) - image
             total += difference
             square += difference**2
     spread = np.sqrt(np.maximum(square - total**2 / count, 0.0) / (count - 1) + (total / count) ** 2)
-    kernel = np.sqrt(np.square(native_psf(psf, upsample)).sum())
+    middle = psf(*((n - 1) / 2 for n in data.shape[::-1])) if callable(psf) else psf
+    kernel = np.sqrt(np.square(native_psf(middle, upsample)).sum())
     peak = 4 * np.log(2) / (np.pi * 4.0)  # of the target resolution
     typical = np.where(weight > 0, sigma, np.median(sigma[weight > 0]))
     unseen = peak * np.repeat(np.repeat(typical, upsample, 0), upsample, 1) / kernel
     calibrated = np.hypot(SPREAD * spread, DETAIL * upsample * image)
     return np.where(image > EMPTY * unseen, calibrated, np.maximum(unseen, calibrated)).astype(np.float32)
-
-
-def orient(array, turn, *, back=False):
-    """The ``turn``-th of the eight flips and quarter turns of the last two axes, or its inverse."""
-    if back:
-        array = array[..., ::-1] if turn >= 4 else array
-        return np.ascontiguousarray(np.rot90(array, -turn % 4, axes=(-2, -1)))
-    array = np.rot90(array, turn % 4, axes=(-2, -1))
-    return np.ascontiguousarray(array[..., ::-1] if turn >= 4 else array)
 
 
 def native_psf(psf, upsample):

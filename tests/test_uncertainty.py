@@ -5,7 +5,8 @@ import pytest
 from astropy.nddata import StdDevUncertainty
 
 from deconjugate.astro import PSF, deconvolve, simulate
-from deconjugate.astro.uncertainty import native_psf, orient
+from deconjugate.astro.frame_psf import orient
+from deconjugate.astro.uncertainty import native_psf
 
 PROFILE = PSF.moffat(3.0)
 
