@@ -22,7 +22,7 @@ def write_atomically(path, write, *, overwrite=False):
     """
     path = check_output(path, overwrite=overwrite)
     folder, name = os.path.split(path)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=f".{name}", dir=folder)
+    handle, temporary = tempfile.mkstemp(prefix=_part(os.getpid()), suffix=f".{name}", dir=folder)
     try:
         os.close(handle)
         write(temporary)
@@ -60,6 +60,18 @@ def check_output(path, *, overwrite=False):
     except OSError as error:
         raise OSError(f"the folder {folder} of the output is not writable: {error.strerror}") from error
     return path
+
+
+def remove_parts(path, pid):
+    """Remove what a process that is no more had begun to write of an output; it had no chance to do so itself."""
+    folder, name = os.path.split(os.path.realpath(path))
+    for entry in os.listdir(folder) if os.path.isdir(folder) else ():
+        if entry.startswith(_part(pid)) and entry.endswith(f".{name}"):
+            os.unlink(os.path.join(folder, entry))
+
+
+def _part(pid):
+    return f".part-{pid}-"
 
 
 def _umask():

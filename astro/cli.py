@@ -8,12 +8,14 @@ import warnings
 from contextlib import contextmanager
 
 from deconjugate.astro.commands import deconvolve
+from deconjugate.astro.reporting import one_line
 
 COMMANDS = (deconvolve,)
 
 EXAMPLES = """examples:
   deconjugate deconvolve field.fits --psf field.psf -o sharp.fits
   deconjugate deconvolve field.fits --fwhm 0.8 --upsample 3 --noise ERR --mask DQ --qa sharp.png
+  deconjugate deconvolve night/*.fits --fwhm 0.8 --output-dir sharp --jobs 2 --resume
 exit status: 0 done, 1 could not do it, 2 wrong usage, 130 interrupted"""
 
 
@@ -29,7 +31,7 @@ def main(argv=None):
     except Exception as error:
         if getattr(args, "debug", False):
             raise
-        print(f"deconjugate: error: {_one_line(error)}", file=sys.stderr)
+        print(f"deconjugate: error: {one_line(error)}", file=sys.stderr)
         return 1
 
 
@@ -39,7 +41,7 @@ def _on_a_terminal():
     in_main_thread = threading.current_thread() is threading.main_thread()
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: print(
-            f"deconjugate: warning: {_one_line(message)}", file=sys.stderr
+            f"deconjugate: warning: {one_line(message)}", file=sys.stderr
         )
         before = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main_thread else None
         try:
@@ -47,12 +49,6 @@ def _on_a_terminal():
         finally:
             if in_main_thread:
                 signal.signal(signal.SIGTERM, before)
-
-
-def _one_line(error):
-    # str() of a KeyError is the repr of its message.
-    text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(str(text).split()) or type(error).__name__
 
 
 def _parser():

@@ -1,44 +1,22 @@
 """A FITS file in, a sharper FITS file out."""
 
 import os
-from importlib.metadata import version
-
-import numpy as np
+import time
+import warnings
 
 from deconjugate.astro.atomic import check_output
-from deconjugate.astro.background import background_and_rms, noise_map
-from deconjugate.astro.fits import read_image, read_others, write_image
-from deconjugate.astro.psf import PSF
-from deconjugate.astro.wcs import pixel_scale_arcsec, wcs_cards
+from deconjugate.astro.file_options import FileOptions
+from deconjugate.astro.fingerprint import fingerprint
+from deconjugate.astro.fits import read_others, write_hdus
+from deconjugate.astro.hdus import cube_shape, find_all_images, find_image, open_fits
+from deconjugate.astro.preparation import prepare
+from deconjugate.astro.product import WRITTEN, extensions, product
 
-WRITTEN = ("SCI", "ERR", "MASK", "RESIDUAL", "PSF")
-PIXEL_SIDES = ("PIXSCALE", "SECPIX", "SECPIX1", "SECPIX2", "PIXSCAL1", "PIXSCAL2")  # headers' own words for the scale
-IMPOSSIBLE = 10.0  # sigmas below the sky beyond which a pixel is bad
-NOT_OF_THE_RESULT = ("progress", "device")  # options that change no pixel
-PIXEL_AREAS = ("PIXAR_SR", "PIXAR_A2")
+METHOD = ("network", "dictionary", "n_scales", "regularization", "positivity", "uncertainty", "center", "maxiter")
+METHOD += ("seed", "device", "tile", "progress")
 
 
-def deconvolve_file(
-    path,
-    output,
-    *,
-    psf=None,
-    fwhm_arcsec=None,
-    fwhm_pix=None,
-    beta=3.0,
-    ext=None,
-    noise=None,
-    noise_kind=None,
-    gain=None,
-    psf_error=0.0,
-    mask=None,
-    saturation=None,
-    sky="map",
-    upsample=2,
-    qa=None,
-    overwrite=False,
-    **options,
-):
+def deconvolve_file(path, output, **options):
     """Deconvolve an image file; what ``deconjugate deconvolve`` does.
 
     The sky is measured and taken off before and put back after, so that positivity holds for the sources and the level
@@ -48,37 +26,16 @@ def deconvolve_file(
     Parameters
     ----------
     path, output : str or path
-        Output: SCI, ERR and MASK where there are such, RESIDUAL (native pixels, in sigmas), PSF (of the output), then
-        the other HDUs of the input.
-    psf : PSF, str or path
-        The PSF or its file, see :meth:`deconjugate.astro.PSF.from_file`; or give one of the widths.
-    fwhm_arcsec, fwhm_pix : float, > 0
-        Width of a Moffat PSF, as the stars of the image show it.
-    beta : float, > 1
-        Exponent of the Moffat.
-    ext, noise, noise_kind, mask
-        See :func:`deconjugate.astro.read_image`. Without noise it is measured from the sky.
-    gain : float, > 0, optional
-        Electrons per count, for the shot noise of the sources in a measured noise.
-    psf_error : float, >= 0
-        Relative error of the PSF, added to the noise in proportion to the signal: see
-        :func:`deconjugate.astro.background.noise_map`.
-    saturation : float, optional
-        Pixels of this value or more are bad; default what the header says (SATURATE). Pixels more than 10 sigma below
-        the sky are bad in any case.
-    sky : "map", "flat" or "none"
-        How the sky is measured: see :func:`deconjugate.astro.background.background_and_rms`.
-    upsample : int, >= 1
-    qa : str or path, optional
-        Where to draw :func:`deconjugate.astro.qa.qa_page`.
-    overwrite : bool
+        The output holds SCI, ERR (if ``uncertainty`` is asked for), DQ, RESIDUAL (native pixels, in sigmas), PSF (of
+        the output), and SUPPORT and the other HDUs of the input if asked for. A cube gives cubes, plane by plane.
     **options
-        Further arguments of :func:`deconjugate.astro.deconvolve`.
+        Fields of :class:`deconjugate.astro.file_options.FileOptions`; others go to
+        :func:`deconjugate.astro.deconvolve`.
 
     Returns
     -------
-    DeconvolutionResult
-        With the image as it was written.
+    DeconvolutionResult, or a list of them for a cube or several images
+        With the image as it was written; None in the list for a plane without data.
 
     Raises
     ------
@@ -102,124 +59,150 @@ def deconvolve_file(
     >>> result.image.shape
     (96, 128)
     """
-    for written in (output, qa):
-        for given in (path, psf, noise, mask):
+    results, _ = process(path, output, file_options(**options))
+    return results if len(results) > 1 else results[0]
+
+
+def file_options(**options):
+    """:class:`FileOptions` from its fields and the arguments of the deconvolution, in one."""
+    method = {name: options.pop(name) for name in METHOD if name in options}
+    return FileOptions(**options, method=method)
+
+
+def process(path, output, options):
+    """Deconvolve a file: a pure function of what it reads, whose only effect is its outputs.
+
+    Parameters
+    ----------
+    path, output : str or path
+    options : FileOptions
+
+    Returns
+    -------
+    results : list of DeconvolutionResult or None
+    report : dict
+        What was done, in plain values: "input", "output", "seconds" and "images", a dictionary for each.
+    """
+    start = time.perf_counter()
+    check_outputs(path, output, options)
+    key = fingerprint(path, options)
+    hdus, products = [], []
+    images = images_of(path, options)
+    for ver, (name, ext, planes) in enumerate(images, 1):
+        done = _planes(path, ext, planes, options)
+        hdus += extensions(done, options, source=os.path.basename(path), name=name, ver=ver, key=key)
+        products += [(name if len(planes) == 1 else f"{name} {k + 1}".strip(), one) for k, one in enumerate(done)]
+    if options.keep_hdus:
+        used = [ext for _, ext, _ in images]
+        used += [which for which in (options.noise, options.mask) if which is not None]
+        hdus += read_others(path, used=used, taken=WRITTEN)
+    write_hdus(output, hdus, overwrite=options.overwrite)
+    if options.qa is not None:
+        _pages(path, products, options)
+    report = {"input": str(path), "output": str(output), "seconds": round(time.perf_counter() - start, 3)}
+    report["images"] = [_summary(name, one) for name, one in products if one is not None]
+    return [one and one.result for _, one in products], report
+
+
+def check_outputs(path, output, options):
+    """Raise where the output or the page cannot be written, or would replace an input."""
+    for written in (output, options.qa):
+        for given in (path, options.psf, options.noise, options.mask):
             if written is not None and isinstance(given, str | os.PathLike) and _same_file(written, given):
                 raise ValueError(f"the output {written} is an input; choose another name")
-    if qa is not None and os.path.realpath(qa) == os.path.realpath(output):
+    if options.qa is not None and os.path.realpath(options.qa) == os.path.realpath(output):
         raise ValueError(f"the page and the output are the same file, {output}; choose another name for one")
-    check_output(output, overwrite=overwrite)
-    if qa is not None:
-        from deconjugate.astro.qa import check_qa_format, qa_page
+    check_output(output, overwrite=options.overwrite)
+    if options.qa is not None:
+        from deconjugate.astro.qa import check_qa_format
 
-        check_qa_format(qa)
-        check_output(qa, overwrite=overwrite)
-    image = read_image(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
-    psf, psf_name = _psf(psf, fwhm_arcsec, fwhm_pix, beta, image.wcs)
-    saturation = _positive_card(image.meta, "SATURATE") if saturation is None else saturation
-    if saturation is not None:
-        _mask_too(image, image.data >= saturation)
-    level, rms = background_and_rms(image.data, image.mask, sky=sky)
-    sigma = rms if noise is None else image.uncertainty.array
-    sigma = noise_map(image.data, level, sigma, gain=gain, psf_error=psf_error)
-    # No light explains these: bleeding columns, defects, undershoots of a resampling.
-    _mask_too(image, image.data < level - IMPOSSIBLE * sigma)
+        check_qa_format(options.qa)
+        check_output(options.qa, overwrite=options.overwrite)
 
+
+def images_of(path, options):
+    """The images of a file that are meant: (name, number of the HDU, planes), planes [None] where it is no cube."""
+    with open_fits(path) as hdus:
+        if options.all_ext:
+            found = find_all_images(hdus, path, (options.noise, options.mask))
+        else:
+            found = [find_image(hdus, options.ext, path)]
+        images = []
+        for index in found:
+            hdu, shape = hdus[index], cube_shape(hdus[index])
+            name = f"{hdu.name.strip() or index}{f',{hdu.ver}' if hdu.ver > 1 else ''}"
+            images.append((name, index, [None] if shape is None else list(range(shape[0]))))
+    return images
+
+
+def _planes(path, ext, planes, options):
+    """The Products of an image or of the planes of a cube, None for a plane that is empty where others are not."""
     from deconjugate.astro.deconvolve import deconvolve
 
-    sources = image.copy()
-    sources.data = image.data - level
-    result = deconvolve(sources, psf, upsample=upsample, noise=sigma, **options)
-    if not (np.isfinite(result.reduced_chi2) and np.isfinite(result.image.data).all()):
-        raise ValueError("the result is not finite: the noise, the gain or the PSF cannot be right")
-    conserved = _as_the_input(result.image, image, level, upsample)
-    n_bad = 0 if image.mask is None else np.count_nonzero(image.mask)
-    history = [
-        f"deconjugate {version('deconjugate')}: deconvolved {os.path.basename(path)}",
-        f"PSF of the input: {psf_name}",
-        f"{upsample} x {upsample} fine pixels per pixel; PSF a Gaussian of FWHM 2 of them; {conserved} conserved",
-        f"noise {'measured' if noise is None else noise}, gain {gain}, psf_error {psf_error:g}; sky {sky}",
-        f"mask {mask}, saturation {saturation}: {n_bad} bad pixels",
-        *(f"{name} = {value}" for name, value in options.items() if name not in NOT_OF_THE_RESULT),
-        f"network weights: {result.network}; replaced by the classical guess in {result.replaced:.0%} of the tiles",
-        f"lambda {result.regularization:.4g}",
-        f"reduced chi^2 {result.reduced_chi2:.4f}, flux ratio {result.flux_ratio:.6f}",
-    ]
-    native = wcs_cards(image.wcs) if image.wcs is not None else None
-    write_image(
-        output,
-        result.image,
-        extensions=[("RESIDUAL", result.residual, native), ("PSF", result.psf, None)],
-        others=read_others(path, used=[ext, *(name for name in (noise, mask) if name is not None)], taken=WRITTEN),
-        history=history,
-        overwrite=overwrite,
-    )
-    if qa is not None:
-        qa_page(
-            qa,
-            image,
-            result,
-            psf.fine(upsample),
-            upsample=upsample,
-            background=level,
-            per_area=conserved != "counts",
-            title=os.path.basename(path),
-            overwrite=overwrite,
+    done = []
+    for plane in planes:
+        try:
+            prepared = prepare(path, ext, plane, options)
+        except ValueError as error:
+            if plane is None or "no pixel of the image is good" not in str(error):
+                raise
+            warnings.warn(f"plane {plane + 1} of {path} is empty and left so: {error}", stacklevel=2)
+            done.append(None)
+            continue
+        result = deconvolve(
+            prepared.sources,
+            prepared.psf,
+            upsample=options.upsample,
+            noise=prepared.sigma,
+            k_sigma=options.k_sigma,
+            **options.method,
         )
-    return result
+        done.append(product(prepared, result, options))
+    if not any(done):
+        raise ValueError(f"no plane of {path} holds a good pixel")
+    return done
 
 
-def _as_the_input(sharp, image, level, upsample):
-    """Give the fine image the sky, the unit and the header of the input; what is conserved, in words."""
-    sharp.meta = image.meta.copy()
-    for keys, divisor in ((PIXEL_SIDES, upsample), (PIXEL_AREAS, upsample**2)):
-        for key in keys:
-            if isinstance(sharp.meta.get(key), (int, float)):
-                sharp.meta[key] = sharp.meta[key] / divisor
-    sharp.data = sharp.data + np.repeat(np.repeat(level, upsample, 0), upsample, 1) / upsample**2
-    if not _is_surface_brightness(image.unit):
-        return "counts"
-    sharp.data = sharp.data * upsample**2
-    if sharp.uncertainty is not None:
-        sharp.uncertainty.array = sharp.uncertainty.array * upsample**2
-    return "surface brightness"
+def _pages(path, products, options):
+    """One page for each image; of several, their number goes into the name."""
+    from deconjugate.astro.qa import qa_page
+
+    stem, ending = os.path.splitext(options.qa)
+    for number, (name, one) in enumerate(products, 1):
+        if one is not None:
+            qa_page(
+                options.qa if number == 1 else f"{stem}_{number}{ending}",
+                one.prepared.image,
+                one.result,
+                one.psf,
+                upsample=options.upsample,
+                background=one.prepared.level,
+                per_area=one.conserved != "counts",
+                title=f"{os.path.basename(path)} {name if len(products) > 1 else ''}",
+                overwrite=options.overwrite,
+            )
+
+
+def _summary(name, one):
+    """The numbers of one image, in plain values."""
+    result, prepared = one.result, one.prepared
+    height, width = result.image.shape
+    return {
+        "ext": name,
+        "size": [width, height],
+        "psf": prepared.psf_name,
+        "psf_fwhm_pix": float(prepared.psf.fwhm_pix),
+        "noise": prepared.noise_name,
+        "bad_pixels": 0 if prepared.image.mask is None else int(prepared.image.mask.sum()),
+        "conserved": one.conserved,
+        "reduced_chi2": float(result.reduced_chi2),
+        "flux_ratio": None if result.flux_ratio != result.flux_ratio else float(result.flux_ratio),
+        "lambda": float(result.regularization),
+        "network": result.network,
+        "replaced": float(result.replaced),
+        "timings": {step: round(seconds, 3) for step, seconds in result.timings.items()},
+    }
 
 
 def _same_file(one, other):
     return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
-
-
-def _positive_card(meta, key):
-    value = meta.get(key)
-    return value if isinstance(value, (int, float)) and value > 0 else None
-
-
-def _mask_too(image, bad):
-    if bad.any():
-        image.mask = bad if image.mask is None else image.mask | bad
-
-
-def _psf(psf, fwhm_arcsec, fwhm_pix, beta, wcs):
-    """The PSF and words for it."""
-    given = [value for value in (psf, fwhm_arcsec, fwhm_pix) if value is not None]
-    if len(given) != 1:
-        raise ValueError(f"{len(given)} of psf, fwhm_arcsec and fwhm_pix are given; give one")
-    if isinstance(psf, PSF):
-        return psf, repr(psf)
-    if psf is not None:
-        return PSF.from_file(psf), os.path.basename(psf)
-    if fwhm_arcsec is not None:
-        scale = pixel_scale_arcsec(wcs)
-        if scale is None:
-            raise ValueError(
-                "the image has no sky coordinates to turn arcsec into pixels; give the width in pixels (--fwhm-pix)"
-            )
-        fwhm_pix = fwhm_arcsec / scale
-    return PSF.moffat(fwhm_pix, beta=beta), f"Moffat, FWHM {fwhm_pix:.3f} pixels, beta {beta:g}"
-
-
-def _is_surface_brightness(unit):
-    from astropy import units
-
-    bases = unit.decompose()
-    return any(base == units.rad and power < 0 for base, power in zip(bases.bases, bases.powers))

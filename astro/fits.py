@@ -1,35 +1,20 @@
 """Images in and out of FITS files: the package's only FITS parser."""
 
 import os
-import re
-import textwrap
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 
 from deconjugate.astro.atomic import write_atomically
-from deconjugate.astro.hdus import find_image, image_pixels, open_fits
+from deconjugate.astro.cards import PLATE_CARDS, STALE_CARDS, derived_header
+from deconjugate.astro.hdus import NOISE_WORDS, find_image, image_pixels, open_fits, words
 from deconjugate.astro.wcs import wcs_cards
 
-PLATE_CARDS = re.compile(r"(AMD[XY]|PPO|PLTRA|PLTDEC)\w*|CNPIX[12]|[XY]PIXELSZ")
-# Cards that describe the array as it was stored or gridded, and would lie about the one written.
-STALE_CARDS = re.compile(
-    r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|EXTEND|EXTNAME|EXTVER|EXTLEVEL|INHERIT|BSCALE|BZERO|BLANK|"
-    r"CHECKSUM|DATASUM|Z(IMAGE|TENSION|SIMPLE|EXTEND|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|CMPTYPE|TILE\d+|NAME\d+|VAL\d+)|"
-    r"Z(QUANTIZ|DITHER0|BLANK|HECKSUM|DATASUM|SCALE|ZERO)|TFIELDS|T(TYPE|FORM)\d+|"
-    r"DATAMIN|DATAMAX|(DATA|TRIM|BIAS|CCD|DET|AMP)SEC[A-D]?|LTM\d_\d|LTV\d|"
-    r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA|CNAME|CRDER|CSYER)\d[A-Z]?|(CD|PC|PV|PS)\d+_\d+[A-Z]?|(DP|DQ)\d.*|"
-    r"(LON|LAT)POLE[A-Z]?|WCSAXES[A-Z]?|WCSNAME[A-Z]?|RADE(C|)SYS[A-Z]?|EQUINOX[A-Z]?|(A|B|AP|BP)_(\d+_\d+|ORDER|DMAX)|"
-    r"(CPDIS|CPERR|CQDIS|D2IMDIS|D2IMERR)\d|D2IMEXT|WAT\d_\d+|" + PLATE_CARDS.pattern
-)
-NOISE_KINDS = {  # words in the name of an extension or file, by SWarp's, SExtractor's and archives' habits
-    "rms": {"err", "error", "rms", "sigma", "noise", "std", "stddev", "uncert", "uncertainty"},
-    "variance": {"var", "variance"},
-    "weight": {"weight", "weights", "wht", "ivar", "invvar"},
-}
+WITHOUT_DATA = 1e15  # noise of pixels that SWarp and SExtractor mark as bad: variance 1e30
 
 
-def read_image(path, *, ext=None, noise=None, noise_kind=None, mask=None):
+def read_image(path, *, ext=None, plane=None, noise=None, noise_kind=None, mask=None, bad_bits=None):
     """Read an image with its noise, mask, unit and world coordinates.
 
     Parameters
@@ -38,15 +23,20 @@ def read_image(path, *, ext=None, noise=None, noise_kind=None, mask=None):
         FITS file, plain, gzipped or tile-compressed (.fz).
     ext : int or str, optional
         HDU by number or name (case and outer spaces do not matter; "SCI,2" is the second of that name). By default a
-        2-D primary array, else the first 2-D extension named SCI, else the first 2-D image. Leading axes of length
-        1 are dropped.
+        2-D primary array, else the first 2-D extension named SCI, else the first 2-D image, else so with cubes. Leading
+        axes of length 1 are dropped.
+    plane : int, optional
+        Which plane of a cube, from 0; noise and mask may be cubes or images then.
     noise : int, str or path, optional
-        An HDU of the same file, or another FITS file.
-    noise_kind : "rms", "variance" or "weight", optional
-        What it holds; weight is 1 / variance, 0 where bad. By default what its name says (ERR, RMS; VAR; WHT, WEIGHT,
-        IVAR), else rms. Pixels without a positive finite noise are masked.
+        An HDU of the same file, or another FITS file. Of several HDUs of that name, the one of the image's EXTVER.
+    noise_kind : "rms", "variance", "ivar" or "weight", optional
+        What it holds; ivar is 1 / variance, and so is weight, up to a factor that
+        :func:`deconjugate.astro.deconvolve_file` finds. By default what its name says (ERR, RMS; VAR; IVAR; WHT,
+        WEIGHT), else rms. Pixels without a positive finite noise (weight 0, variance 1e30) are masked.
     mask : int, str or path, optional
         An HDU of the same file or another file; bad where it is not zero.
+    bad_bits : int, optional
+        The bits of the mask that make a pixel bad, all by default: 5 for 1 and 4.
 
     Returns
     -------
@@ -62,37 +52,52 @@ def read_image(path, *, ext=None, noise=None, noise_kind=None, mask=None):
     KeyError
         No such extension; the message lists those there are.
     ValueError
-        No 2-D image there; noise or mask of another shape.
+        No 2-D image there; noise or mask of another shape; bad_bits for a mask that does not hold whole numbers.
     """
+    return read_frame(
+        path, ext=ext, plane=plane, noise=noise, noise_kind=noise_kind, mask=mask, bad_bits=bad_bits
+    ).image
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """An image and how it was found."""
+
+    image: object  # CCDData
+    noise_kind: str | None
+
+
+def read_frame(path, *, ext=None, plane=None, noise=None, noise_kind=None, mask=None, bad_bits=None):
+    """:func:`read_image`, and what its noise was taken for."""
     from astropy.nddata import CCDData, StdDevUncertainty
 
     path = os.fspath(path)
     with open_fits(path) as hdus:
         index = find_image(hdus, ext, path)
-        data = image_pixels(hdus[index], path)
+        data = image_pixels(hdus[index], path, plane)
+        where = {"plane": plane, "version": hdus[index].ver, "shape": data.shape}
         bad = ~np.isfinite(data)
         uncertainty = None
         if noise is not None:
-            values, name = _companion(hdus, path, noise, "noise", data.shape)
-            rms = _rms(values, noise_kind or _noise_kind(name))
-            bad |= ~(np.isfinite(rms) & (rms > 0.0))
+            values, name = _companion(hdus, path, noise, "noise", **where)
+            noise_kind = noise_kind or _noise_kind(name)
+            rms = _rms(values, noise_kind)
+            bad |= ~((rms > 0.0) & (rms < WITHOUT_DATA))
             uncertainty = StdDevUncertainty(rms)
         if mask is not None:
-            bad |= _companion(hdus, path, mask, "mask", data.shape)[0] != 0
-        header = hdus[index].header.copy()
-        if index:
-            header.extend((c for c in hdus[0].header.cards if not STALE_CARDS.fullmatch(c.keyword)), unique=True)
+            bad |= _flagged(_companion(hdus, path, mask, "mask", **where)[0], mask, bad_bits)
+        header = _header_of(hdus, index)
         wcs = _wcs(hdus[index].header, hdus)
     unit = _unit(header.get("BUNIT"))
-    return CCDData(data, uncertainty=uncertainty, mask=bad if bad.any() else None, wcs=wcs, meta=header, unit=unit)
+    image = CCDData(data, uncertainty=uncertainty, mask=bad if bad.any() else None, wcs=wcs, meta=header, unit=unit)
+    return Frame(image, noise_kind if noise is not None else None)
 
 
 def write_image(path, image, *, extensions=(), others=(), history=(), overwrite=False):
     """Write an image and its companions, or nothing at all.
 
     The file holds an empty primary HDU, SCI (float32), ERR and MASK (1 = bad) where the image has them, then
-    ``extensions`` and ``others``. It is written beside its final name and renamed when complete: a full disk, an
-    error or Ctrl-C leave what was there before.
+    ``extensions`` and ``others``, each with CHECKSUM and DATASUM.
 
     Parameters
     ----------
@@ -128,7 +133,8 @@ def write_image(path, image, *, extensions=(), others=(), history=(), overwrite=
     from astropy.io import fits
     from astropy.nddata import StdDevUncertainty
 
-    hdus = [fits.PrimaryHDU(), fits.ImageHDU(np.asarray(image.data, np.float32), _header(image, history), name="SCI")]
+    header = derived_header(image.meta, wcs=image.wcs, unit=image.unit, history=history)
+    hdus = [fits.ImageHDU(np.asarray(image.data, np.float32), header, name="SCI")]
     companions = []
     grid = wcs_cards(image.wcs) if image.wcs is not None else None
     if image.uncertainty is not None:
@@ -137,11 +143,31 @@ def write_image(path, image, *, extensions=(), others=(), history=(), overwrite=
         companions.append(("MASK", np.asarray(image.mask, dtype=np.uint8), grid))
     companions += [(name, np.asarray(array, dtype=np.float32), header) for name, array, header in extensions]
     hdus += [fits.ImageHDU(array, header, name=name) for name, array, header in companions]
-    hdus = fits.HDUList([*hdus, *others])
+    write_hdus(path, [*hdus, *others], overwrite=overwrite)
+
+
+def write_hdus(path, hdus, *, overwrite=False):
+    """Write extensions after an empty primary HDU, with fresh checksums, or nothing at all.
+
+    The file is written beside its final name and renamed when complete: a full disk, an error or Ctrl-C leave what was
+    there before. The same HDUs give the same bytes, whenever they are written.
+
+    Raises
+    ------
+    FileExistsError, OSError
+        See :func:`write_image`.
+    """
+    from astropy.io import fits
+
+    hdus = fits.HDUList([fits.PrimaryHDU(), *hdus])
 
     def write(temporary):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # cards too long for their comment, and the like
+            hdus.update_extend()
+            for hdu in hdus:
+                # astropy's own comment is the time.
+                hdu.add_checksum(when="of this HDU", checksum_keyword="CHECKSUM", datasum_keyword="DATASUM")
             hdus.writeto(temporary, overwrite=True, output_verify="silentfix+ignore")
 
     write_atomically(path, write, overwrite=overwrite)
@@ -179,34 +205,53 @@ def read_others(path, *, used, taken=()):
         return primary + [hdu.copy() for hdu in kept if hdu is not hdus[0]]
 
 
-def _companion(hdus, path, which, role, shape):
+def _companion(hdus, path, which, role, *, plane, version, shape):
     """(array, name) of the noise or mask: an HDU of this file if it has that one, else another file."""
     try:
-        index = find_image(hdus, which, path)
-        array, name = image_pixels(hdus[index], path), hdus[index].name
+        index = find_image(hdus, which, path, version)
+        array, name = image_pixels(hdus[index], path, plane), hdus[index].name
     except KeyError as error:
         if not os.path.exists(str(which)):
             raise KeyError(f"{role}: no file {which}, and {error.args[0]}") from None
         with open_fits(which) as other:
             hdu = other[find_image(other, None, which)]
-            array, name = image_pixels(hdu, which), f"{hdu.name} {os.path.basename(which)}"
+            array, name = image_pixels(hdu, which, plane), f"{hdu.name} {os.path.basename(which)}"
     if array.shape != shape:
         raise ValueError(f"the {role} {which} is {array.shape[::-1]} pixels, the image {shape[::-1]}; both must agree")
     return array, name
 
 
+def _flagged(values, which, bits):
+    """Where a mask says bad; what is not a number there is bad too."""
+    if bits is None:
+        return values != 0
+    known = np.isfinite(values)
+    whole = np.where(known, values, 0)
+    if (whole != np.round(whole)).any():
+        raise ValueError(f"the mask {which} does not hold whole numbers, so that bits of it mean nothing")
+    return ~known | (whole.astype(np.int64) & int(bits) != 0)
+
+
 def _noise_kind(name):
-    words = set(re.findall("[a-z]+", name.casefold()))
-    return next((kind for kind, hints in NOISE_KINDS.items() if words & hints), "rms")
+    found = words(name)
+    return next((kind for kind, hints in NOISE_WORDS.items() if found & hints), "rms")
 
 
 def _rms(values, kind):
-    if kind not in NOISE_KINDS:
-        raise ValueError(f"noise_kind is {kind!r}; choose one of {', '.join(NOISE_KINDS)}")
+    if kind not in NOISE_WORDS:
+        raise ValueError(f"noise_kind is {kind!r}; choose one of {', '.join(NOISE_WORDS)}")
     if kind == "rms":
         return values
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.sqrt(values if kind == "variance" else 1.0 / values)
+
+
+def _header_of(hdus, index):
+    """The cards of an HDU, and what the primary header adds to them."""
+    header = hdus[index].header.copy()
+    if index:
+        header.extend((c for c in hdus[0].header.cards if not STALE_CARDS.fullmatch(c.keyword)), unique=True)
+    return header
 
 
 def _wcs(header, hdus):
@@ -214,7 +259,6 @@ def _wcs(header, hdus):
 
     if not any(key in header for key in ("CTYPE1", "CRPIX1", "CD1_1", "CDELT1")):
         return None
-    # wcslib lets the cards of a photographic plate solution, often left over in cutouts, override the WCS beside them.
     header = type(header)([card for card in header.cards if not PLATE_CARDS.fullmatch(card.keyword)])
     try:
         with warnings.catch_warnings():
@@ -236,19 +280,3 @@ def _unit(text):
         if not isinstance(unit, units.UnrecognizedUnit):
             return unit
     return units.dimensionless_unscaled
-
-
-def _header(image, history):
-    """Cards of SCI: the image's own without the stale ones, its WCS, unit and HISTORY."""
-    from astropy.io import fits
-
-    header = fits.Header([card for card in fits.Header(image.meta).cards if not STALE_CARDS.fullmatch(card.keyword)])
-    if image.wcs is not None:
-        header.update(wcs_cards(image.wcs))
-    if image.unit is not None and str(image.unit):
-        header["BUNIT"] = str(image.unit)
-    for line in history:
-        # A card holds 72 characters of ASCII; left to itself it breaks within words.
-        for part in textwrap.wrap(line.encode("ascii", "replace").decode(), 72):
-            header.add_history(part)
-    return header

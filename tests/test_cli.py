@@ -118,12 +118,13 @@ def test_noise_mask_psf_file_and_page(rich, capsys):
         "-o",
         "out.fits",
         "--no-network",
+        "--keep-hdus",
     ]
     assert run(rich, *options) == 0
     assert Path("page.png").read_bytes()[:4] == b"\x89PNG"
     with fits.open("out.fits") as hdus:
         assert "CATALOG" in hdus
-        assert "DQ" not in hdus
+        assert [hdu.name for hdu in hdus].count("DQ") == 1
         assert hdus["SCI"].header["TELESCOP"] == "some dome"
         assert np.isfinite(hdus["SCI"].data).all()
         residual = hdus["RESIDUAL"].data
@@ -149,12 +150,13 @@ def test_saturated_and_impossible_pixels_are_masked(field, frame):
     assert np.count_nonzero(bad) > 5
     assert run("sat.fits", "--fwhm-pix", FWHM, "--no-network", "-o", "one.fits") == 0
     with fits.open("one.fits") as hdus:
-        np.testing.assert_array_equal(hdus["MASK"].data[::2, ::2], bad)
-        np.testing.assert_array_equal(hdus["MASK"].data[1::2, 1::2], bad)
+        np.testing.assert_array_equal(hdus["DQ"].data[::2, ::2] & 1 > 0, bad)
+        np.testing.assert_array_equal(hdus["DQ"].data[1::2, 1::2] & 1 > 0, bad)
+        np.testing.assert_array_equal(hdus["DQ"].data[1::2, ::2] & 8 > 0, data >= 300.0)
         assert np.isfinite(hdus["SCI"].data).all()
         assert f"saturation 300.0: {np.count_nonzero(bad)} bad pixels" in " ".join(hdus["SCI"].header["HISTORY"])
     assert run("sat.fits", "--fwhm-pix", FWHM, "--no-network", "-o", "two.fits", "--saturation", "1e5") == 0
-    assert fits.getdata("two.fits", "MASK").sum() == 8
+    assert np.count_nonzero(fits.getdata("two.fits", "DQ") & 1) == 8
 
 
 def test_the_network_and_the_uncertainty(field, capsys):

@@ -1,134 +1,236 @@
-"""``deconjugate deconvolve``: a FITS image sharpened to a known PSF on a finer grid."""
+"""``deconjugate deconvolve``: FITS images sharpened to a known PSF on a finer grid."""
 
 import os
 import sys
 
 from deconjugate.astro.commands import values
 
+EPILOG = """exit status: 0 all done, 1 at least one image could not be done, 2 wrong usage, 130 interrupted
+
+Every extension and card of the output: docs/output.md of the project."""
+
 
 def add_to(commands):
     """Add the command to the subparsers."""
+    import argparse
+
     command = commands.add_parser(
         "deconvolve",
-        help="sharpen a FITS image to a known PSF on a finer grid",
-        description="Deconvolve a FITS image to a Gaussian PSF of 2 fine pixels, N of which make a pixel of the image. "
-        "Counts are conserved, sky positions stay. The output holds SCI, ERR and MASK where there are such, RESIDUAL "
-        "(in sigmas) and PSF, then the other extensions of the input.",
+        help="sharpen FITS images to a known PSF on a finer grid",
+        description="Deconvolve FITS images to a Gaussian PSF of 2 fine pixels, N of which make a pixel of the image. "
+        "Counts are conserved, sky positions stay. The output holds SCI, DQ (flags), RESIDUAL (in sigmas), PSF, and "
+        "where they are asked for ERR, SUPPORT and the other extensions of the input.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.set_defaults(run=run, usage=command.error)
     add = command.add_argument
-    add("image", metavar="IMAGE.fits")
-    add("-o", "--output", metavar="OUT.fits", help="default: IMAGE_deconvolved.fits in the current folder")
+    add("images", metavar="IMAGE.fits", nargs="+", help="one or more; - reads their names from standard input")
+    add(
+        "-o", "--output", metavar="OUT.fits", help="of one image; default: IMAGE_deconvolved.fits in the current folder"
+    )
+    add("--output-dir", metavar="DIR", help="folder of the outputs, each named IMAGE_deconvolved.fits; made if absent")
     add("--overwrite", action="store_true", help="replace outputs that exist")
-    psf = command.add_argument_group("point spread function (one of the first three)")
-    psf.add_argument("--psf", metavar="FILE", help="FITS image at the image's sampling, or a PSFEx model (.psf)")
-    psf.add_argument(
-        "--fwhm", type=values.positive, metavar="ARCSEC", help="Moffat of this width, as stars show it in the image"
+    add("--resume", action="store_true", help="skip images whose output exists, made from the same files and options")
+    add(
+        "--jobs", type=values.count, default=1, metavar="N", help="images done at a time, each by a process (default 1)"
     )
-    psf.add_argument(
-        "--fwhm-pix", type=values.positive, metavar="PIXELS", help="the same in pixels, for an image without WCS"
+    _add_psf(command.add_argument_group("point spread function (one of the first three)"))
+    _add_input(command.add_argument_group("input"))
+    _add_method(command.add_argument_group("method"))
+    extra = command.add_argument_group("more in the output")
+    extra.add_argument(
+        "--uncertainty",
+        type=values.realisations,
+        metavar="N",
+        help="the standard deviation of every pixel (extension ERR), from N realisations of the noise, each as long as "
+        "the image itself; 8 or 16 will do",
     )
-    psf.add_argument("--beta", type=values.above_one, metavar="B", help="exponent of the Moffat, above 1 (default 3)")
-    psf.add_argument(
+    extra.add_argument("--support", action="store_true", help="where the data show something, by scale (SUPPORT)")
+    extra.add_argument("--keep-hdus", action="store_true", help="the other HDUs of the input, as they are")
+    report = command.add_argument_group("reports")
+    report.add_argument(
+        "--qa",
+        metavar="QA.png",
+        help="page of pictures that shows what was done (png, pdf or svg); a folder for several images",
+    )
+    report.add_argument("--json", action="store_true", help="the result of each image as a line of JSON")
+    report.add_argument("--dry-run", action="store_true", help="say what would be done, how long and how much memory")
+    report.add_argument("--quiet", action="store_true", help="no summary, no progress bar")
+    report.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+
+
+def _add_psf(group):
+    add = group.add_argument
+    add("--psf", metavar="FILE", help="FITS image at the image's sampling, or a PSFEx model (.psf)")
+    add("--fwhm", type=values.positive, metavar="ARCSEC", help="Moffat of this width, as stars show it in the image")
+    add("--fwhm-pix", type=values.positive, metavar="PIXELS", help="the same in pixels, for an image without WCS")
+    add("--beta", type=values.above_one, metavar="B", help="exponent of the Moffat, above 1 (default 3)")
+    add("--ellipticity", type=values.fraction, metavar="E", help="of the Moffat, 1 - minor / major axis (default 0)")
+    add("--pa", type=values.finite, metavar="DEG", help="of its major axis, from +x towards +y (default 0)")
+    add(
         "--psf-error",
         type=values.fraction,
         default=0.0,
         metavar="F",
         help="its relative error, say 0.02: keeps bright stars from being fitted beyond it (default 0)",
     )
-    data = command.add_argument_group("input")
-    data.add_argument(
-        "--ext", metavar="EXT", help="image extension, name or number (default: first 2-D image, SCI first)"
+
+
+def _add_input(group):
+    add = group.add_argument
+    add("--ext", metavar="EXT", help='extension: name, number or "NAME,VER" (default: first 2-D image, SCI first)')
+    add(
+        "--all-ext",
+        action="store_true",
+        help="every image of the file: all SCI, else all but noise, masks and the like",
     )
-    data.add_argument("--noise", metavar="EXT|FILE", help="noise per pixel (default: measured from the sky)")
-    data.add_argument(
-        "--noise-type", choices=("rms", "variance", "weight"), help="what it holds (default: as it is named)"
+    add("--noise", metavar="EXT|FILE", help="noise per pixel (default: measured from the sky)")
+    add(
+        "--noise-type",
+        choices=("rms", "variance", "ivar", "weight"),
+        help="what it holds (default: as it is named); ivar is 1 / variance, weight too up to a factor that the sky "
+        "gives; weight 0 is bad",
     )
-    data.add_argument(
-        "--gain", type=values.positive, help="electrons per count: adds the sources' shot noise to a measured noise"
+    add(
+        "--gain",
+        type=values.gain,
+        default="header",
+        metavar="G",
+        help="electrons per count, for the sources' shot noise in a measured noise; none: leave it out (default: "
+        "GAIN of the header, if it has it)",
     )
-    data.add_argument("--mask", metavar="EXT|FILE", help="bad pixels, not zero")
-    data.add_argument(
-        "--saturation",
-        type=values.positive,
-        metavar="LEVEL",
-        help="pixels at or above this are bad (default: SATURATE)",
-    )
-    data.add_argument(
+    add("--mask", metavar="EXT|FILE", help="bad pixels, not zero")
+    add("--bad-bits", type=values.bits, metavar="BITS", help="bits of the mask that are bad, 1,4,16 (default: all)")
+    add("--saturation", type=values.positive, metavar="LEVEL", help="this and above is bad (default: SATURATE)")
+    add(
         "--sky",
         choices=("map", "flat", "none"),
         default="map",
-        help="measured in boxes (default), as one number, or not there",
+        help="measured in boxes (default); as one number, where sources fill the frame; or not there",
     )
-    method = command.add_argument_group("method")
-    method.add_argument(
-        "--upsample", type=values.count, default=2, metavar="N", help="fine pixels per pixel (default 2)"
-    )
-    method.add_argument(
-        "--k-sigma", type=values.positive, default=3.0, metavar="K", help="significance of detail (default 3)"
-    )
-    guess = method.add_mutually_exclusive_group()
+
+
+def _add_method(group):
+    add = group.add_argument
+    add("--upsample", type=values.count, default=2, metavar="N", help="fine pixels per pixel (default 2)")
+    add("--k-sigma", type=values.positive, default=3.0, metavar="K", help="significance of detail (default 3)")
+    guess = group.add_mutually_exclusive_group()
     guess.add_argument("--network", metavar="FILE", help="weights of another network (default: the one that ships)")
     guess.add_argument("--no-network", action="store_true", help="classical method alone")
-    method.add_argument(
-        "--uncertainty",
-        type=values.realisations,
-        metavar="N",
-        help="also estimate the standard deviation of every pixel (extension ERR), from N realisations of the noise",
-    )
-    method.add_argument("--device", default="auto", help="auto, cpu or cuda (default auto)")
-    method.add_argument("--tile", type=values.count, metavar="N", help="side of the tiles of a large frame, in pixels")
-    report = command.add_argument_group("reports")
-    report.add_argument("--qa", metavar="QA.png", help="page of pictures that shows what was done (png, pdf or svg)")
-    report.add_argument("--quiet", action="store_true", help="no summary, no progress bar")
-    report.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+    add("--device", default="auto", help="auto, cpu or cuda (default auto)")
+    add("--tile", type=values.count, metavar="N", help="side of the tiles of a large frame, in pixels")
 
 
 def run(args):
     """Do what the arguments ask for."""
+    _check_usage(args)
+    images = _images(args)
+    outputs = _outputs(args, images)
+
+    from deconjugate.astro.many_files import Job, run_jobs
+    from deconjugate.astro.reporting import Reporter
+
+    jobs = [Job(image, output, _options(args, image, len(images) > 1)) for image, output in zip(images, outputs)]
+    reporter = Reporter(len(jobs), quiet=args.quiet, as_json=args.json)
+    try:
+        run_jobs(jobs, reporter, processes=args.jobs, resume=args.resume, debug=args.debug, only_plan=args.dry_run)
+    except KeyboardInterrupt:
+        if len(jobs) == 1:
+            raise
+        reporter.finish()
+        print("deconjugate: interrupted; what is done stays, and --resume goes on with the rest", file=sys.stderr)
+        return 130
+    return reporter.finish()
+
+
+def _check_usage(args):
     given = [name for name in ("psf", "fwhm", "fwhm_pix") if getattr(args, name) is not None]
     if len(given) != 1:
         args.usage("give the PSF by one of --psf, --fwhm and --fwhm-pix")
-    if args.beta is not None and args.psf is not None:
-        args.usage("--beta belongs to --fwhm or --fwhm-pix, not to --psf")
+    for name in ("beta", "ellipticity", "pa"):
+        if getattr(args, name) is not None and args.psf is not None:
+            args.usage(f"--{name} belongs to --fwhm or --fwhm-pix, not to --psf")
     if args.noise_type is not None and args.noise is None:
         args.usage("--noise-type belongs to --noise")
-    if args.gain is not None and args.noise is not None:
+    if isinstance(args.gain, float) and args.noise is not None:
         args.usage("--gain belongs to a measured noise, not to --noise, which holds everything")
-    stem = os.path.basename(args.image).split(".fit")[0].removesuffix(".fz")
-    if args.output is None:
-        args.output = f"{stem}_deconvolved.fits"
+    if args.bad_bits is not None and args.mask is None:
+        args.usage("--bad-bits belongs to --mask")
+    if args.ext is not None and args.all_ext:
+        args.usage("give --ext or --all-ext, not both")
+    if args.output is not None and args.output_dir is not None:
+        args.usage("give --output or --output-dir, not both")
 
-    from deconjugate.astro.deconvolve_file import deconvolve_file
 
-    result = deconvolve_file(
-        args.image,
-        args.output,
+def _images(args):
+    """The images that are named; "-" stands for those on standard input, one a line."""
+    images = []
+    for name in args.images:
+        images += [line.strip() for line in sys.stdin if line.strip()] if name == "-" else [name]
+    if not images:
+        args.usage("no image is named on standard input")
+    if len(images) > 1 and args.output is not None:
+        args.usage(f"--output is for one image, and there are {len(images)}; give --output-dir")
+    return images
+
+
+def _outputs(args, images):
+    if args.output is not None:
+        return [args.output]
+    folder = args.output_dir or ""
+    outputs = [os.path.join(folder, f"{stem(image)}_deconvolved.fits") for image in images]
+    first = {}
+    for image, output in zip(images, outputs):
+        if first.setdefault(output, image) != image or outputs.count(output) > 1:
+            args.usage(f"{first[output]} and {image} would both be written to {output}: do them apart")
+    if folder and not args.dry_run:
+        os.makedirs(folder, exist_ok=True)
+    return outputs
+
+
+def stem(path):
+    """The name of a FITS file without its folder and endings."""
+    name = os.path.basename(path)
+    for ending in (".gz", ".bz2", ".fz", ".fits", ".fit", ".fts"):
+        name = name[: -len(ending)] if name.casefold().endswith(ending) else name
+    return name
+
+
+def _options(args, image, several):
+    from deconjugate.astro.deconvolve_file import file_options
+
+    qa = args.qa
+    if qa is not None and (several or os.path.isdir(qa)):
+        if not os.path.isdir(qa):
+            args.usage(f"--qa {qa}: of several images the pages need a folder that exists")
+        qa = os.path.join(qa, f"{stem(image)}_qa.png")
+    return file_options(
         psf=args.psf,
         fwhm_arcsec=args.fwhm,
         fwhm_pix=args.fwhm_pix,
         beta=3.0 if args.beta is None else args.beta,
+        ellipticity=args.ellipticity or 0.0,
+        pa=args.pa or 0.0,
         ext=args.ext,
+        all_ext=args.all_ext,
         noise=args.noise,
         noise_kind=args.noise_type,
-        gain=args.gain,
+        gain=None if args.noise is not None else args.gain,
         psf_error=args.psf_error,
         mask=args.mask,
+        bad_bits=args.bad_bits,
         saturation=args.saturation,
         sky=args.sky,
         upsample=args.upsample,
-        qa=args.qa,
-        overwrite=args.overwrite,
         k_sigma=args.k_sigma,
+        keep_hdus=args.keep_hdus,
+        support=args.support,
+        qa=qa,
+        overwrite=args.overwrite,
         network=None if args.no_network else (args.network or "default"),
         uncertainty=args.uncertainty,
         device=args.device,
         tile=args.tile,
-        progress=not args.quiet and sys.stderr.isatty(),
+        progress=not args.quiet and not several and sys.stderr.isatty(),
     )
-    if not args.quiet:
-        height, width = result.image.shape
-        print(
-            f"{args.output}: {width} x {height} pixels, reduced chi2 {result.reduced_chi2:.3f}, "
-            f"flux ratio {result.flux_ratio:.5f}, {sum(result.timings.values()):.1f} s"
-        )

@@ -1,0 +1,144 @@
+"""From a file's image to what the deconvolution takes: sky off, noise known, bad pixels masked, the PSF found."""
+
+import os
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from deconjugate.astro.background import background_and_rms, noise_map
+from deconjugate.astro.detector import header_gain, header_read_noise, positive_card
+from deconjugate.astro.fits import read_frame
+from deconjugate.astro.psf import PSF
+from deconjugate.astro.wcs import pixel_scale_arcsec
+
+IMPOSSIBLE = 10.0  # sigmas below the sky beyond which a pixel is bad
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image ready to be deconvolved."""
+
+    image: object  # CCDData as it was read, mask complete
+    level: np.ndarray  # sky
+    sigma: np.ndarray
+    saturated: np.ndarray
+    psf: object
+    psf_name: str
+    noise_name: str
+    mask_name: str
+
+    @property
+    def sources(self):
+        """The image without its sky."""
+        sources = self.image.copy()
+        sources.data = self.image.data - self.level
+        return sources
+
+    @property
+    def weight(self):
+        """1 / sigma^2, zero where bad."""
+        bad = np.zeros(self.sigma.shape, bool) if self.image.mask is None else self.image.mask
+        return np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, self.sigma) ** 2)
+
+
+def prepare(path, ext, plane, options):
+    """Read an image and measure what the deconvolution needs to know of it.
+
+    Parameters
+    ----------
+    path : str or path
+    ext : int or str or None
+    plane : int or None
+        See :func:`deconjugate.astro.read_image`.
+    options : deconjugate.astro.file_options.FileOptions
+
+    Raises
+    ------
+    OSError, KeyError, ValueError
+        See :func:`deconjugate.astro.read_image`, :func:`deconjugate.astro.background.background_and_rms` and
+        :meth:`deconjugate.astro.PSF.from_file`; an image without sky coordinates for a width in arcseconds.
+    """
+    frame = read_frame(
+        path,
+        ext=ext,
+        plane=plane,
+        noise=options.noise,
+        noise_kind=options.noise_kind,
+        mask=options.mask,
+        bad_bits=options.bad_bits,
+    )
+    image = frame.image
+    psf, psf_name = find_psf(options, image.wcs)
+    saturation = positive_card(image.meta, "SATURATE") if options.saturation is None else options.saturation
+    saturated = np.zeros(image.shape, bool) if saturation is None else image.data >= saturation
+    _mask_too(image, saturated)
+    gain = header_gain(image.meta, image.unit) if options.gain == "header" else options.gain
+    level, rms = background_and_rms(image.data, image.mask, sky=options.sky)
+    if options.noise is None:
+        rms = np.fmax(rms, np.where(rms > 0.0, 0.0, header_read_noise(image.meta, gain)))
+        noise_name = f"noise measured, gain {gain and format(gain, 'g')}"
+    else:
+        sigma, gain = image.uncertainty.array, None
+        noise_name = f"noise {os.path.basename(str(options.noise))}, {frame.noise_kind}"
+        if frame.noise_kind == "weight":
+            scale = _scale_of_weight(rms, sigma, image.mask)
+            sigma, noise_name = sigma * scale, f"{noise_name} times {scale**-2:.6g} to agree with the sky"
+        rms = sigma
+    _mask_too(image, _without_noise(rms, image.mask))
+    sigma = noise_map(image.data, level, np.where(rms > 0.0, rms, 1.0), gain=gain, psf_error=options.psf_error)
+    # No light explains these: bleeding columns, defects, undershoots of a resampling.
+    _mask_too(image, image.data < level - IMPOSSIBLE * sigma)
+    if image.mask is not None and image.mask.all():
+        raise ValueError("no pixel of the image is good: all are masked, NaN, saturated or without noise")
+    bad = 0 if image.mask is None else np.count_nonzero(image.mask)
+    mask = None if options.mask is None else os.path.basename(str(options.mask))
+    bits = "" if options.bad_bits is None else f" (bits {options.bad_bits})"
+    mask_name = f"mask {mask}{bits}, saturation {saturation}: {bad} bad pixels"
+    return Prepared(image, level, sigma, saturated, psf, psf_name, noise_name, mask_name)
+
+
+def find_psf(options, wcs):
+    """The PSF that is asked for, and words for it."""
+    if isinstance(options.psf, PSF):
+        return options.psf, repr(options.psf)
+    if options.psf is not None:
+        return PSF.from_file(options.psf), os.path.basename(options.psf)
+    fwhm_pix = options.fwhm_pix
+    if fwhm_pix is None:
+        scale = pixel_scale_arcsec(wcs)
+        if scale is None:
+            raise ValueError(
+                "the image has no sky coordinates to turn arcsec into pixels; give the width in pixels (--fwhm-pix)"
+            )
+        fwhm_pix = options.fwhm_arcsec / scale
+    name = f"Moffat, FWHM {fwhm_pix:.3f} pixels, beta {options.beta:g}"
+    if options.ellipticity:
+        name += f", ellipticity {options.ellipticity:g} at {options.pa:g} degrees"
+    return PSF.moffat(fwhm_pix, beta=options.beta, ellipticity=options.ellipticity, pa=options.pa), name
+
+
+def _scale_of_weight(rms, sigma, mask):
+    """The factor that makes noise of an unknown scale the measured one, in the median."""
+    good = np.isfinite(sigma) & (sigma > 0.0) & (rms > 0.0)
+    good &= True if mask is None else ~mask
+    if not good.any():
+        raise ValueError("no pixel of the image is good: the weight is zero where the image is not")
+    return float(np.median(rms[good] / sigma[good]))
+
+
+def _without_noise(rms, mask):
+    """Where the noise measures zero: a border or a gap that was filled with one value holds no data."""
+    empty = ~(rms > 0.0)
+    new = empty if mask is None else empty & ~mask
+    if new.any():
+        warnings.warn(
+            f"{np.count_nonzero(new)} pixels in regions without any noise are masked: filled, not observed",
+            stacklevel=3,
+        )
+    return empty
+
+
+def _mask_too(image, bad):
+    if bad.any():
+        image.mask = bad if image.mask is None else image.mask | bad
