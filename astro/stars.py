@@ -32,7 +32,7 @@ def measure_seeing(data, background, rms, mask=None, *, saturation=None, min_snr
         True = bad; a star near a bad pixel is left out.
     saturation : float, optional
         Sources whose peak reaches this are left out. Default: where three pixels or more share the highest value, as
-        saturated ones do, 0.9 of that.
+        saturated ones do, 0.9 of its height.
     min_snr : float, > 0
         Peak over noise; larger values mean fewer and better stars.
     max_stars : int, >= 3
@@ -62,12 +62,13 @@ def measure_seeing(data, background, rms, mask=None, *, saturation=None, min_snr
     light = np.where(bad, 0.0, data - background)
     if saturation is None:
         top = np.max(data[~bad])
-        saturation = 0.9 * top if np.count_nonzero(data[~bad] == top) > 2 else np.inf
+        shared = np.count_nonzero(data[~bad] == top) > 2
+        saturation = np.median(background) + 0.9 * (top - np.median(background)) if shared else np.inf
     peaks = _isolated_peaks(light, rms, bad, saturation - background, min_snr)
     widths = np.array([fwhm_pix(light[_window(peak, 10)]) for peak in peaks])
     if len(widths) < 3:
         raise ValueError(f"only {len(widths)} isolated stars found; give the width of the PSF yourself")
-    width = _half_sample_mode(widths[widths <= np.median(widths)])
+    width = half_sample_mode(widths[widths <= np.median(widths)])
     stars = peaks[np.abs(widths - width) < 0.15 * width][:max_stars]
     fits = np.array([_fit_moffat(light[_window(star, 10)], width) for star in stars])
     return Seeing(float(np.median(fits[:, 0])), float(np.median(fits[:, 1])), stars[:, ::-1])
@@ -125,7 +126,7 @@ def _fit_moffat(stamp, width):
     return fit.x[4:]
 
 
-def _half_sample_mode(values):
+def half_sample_mode(values):
     """Where the values lie densest: halve to the shortest half, until three or fewer are left."""
     values = np.sort(values)
     while len(values) > 3:
