@@ -1,8 +1,12 @@
 """Kernels of the multigrid cycle, on flat single-precision arrays of a 3-D grid (a 2-D one is (n0, 1, n1)).
 
-A level is (t0, t1, t2, dinv): transmissibilities of the faces between unknowns, n + 1 along the face's axis and
-zero elsewhere, and the inverse diagonal, zero where there is no unknown. The finest level of a uniform coefficient
-needs no faces: one weight per axis. Vectors are zero outside the unknowns.
+A level is (t0, t1, t2, weights, uniform): transmissibilities of the faces between unknowns, n + 1 along axes 0 and 1
+and zero elsewhere; on axis 2 the low face of each cell and one zero after the last. The finest level of a uniform
+coefficient needs no faces: one weight per axis. dinv is the inverse diagonal, zero where there is no unknown. Vectors
+are zero outside the unknowns.
+
+Rows of a plane are worked on many at a time, as one run of cells: the start and the end of a loop over a row, and
+the calls around it, take as long as a hundred cells do.
 
 The half-sweeps of one smoothing chase each other through the planes of axis 0 (stage t works t planes behind stage
 0), so that all of them read memory once. Slabs of planes go to the threads; what a stage cannot yet do at the
@@ -14,6 +18,10 @@ Offsets are unsigned: numba's test for negative indices would keep LLVM from vec
 import numpy as np
 from numba import njit, prange
 
+from deconjugate.solver._borrowed_numba import borrowed, borrowed_level
+
+# Cells of a run: what its passes share stays in the innermost cache.
+_RUN = 1024
 OPTIONS = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "cache": True}
 
 
@@ -46,85 +54,110 @@ def _uniform_cell(b, x, at, ax, left, right, k):
 
 
 @njit(inline="always")
-def _faces_cell(b, x, at, t0, t1, t2, of, left, right, k):
+def _faces_cell(b, x, at, t0, t1, of, low, high, left, right, k):
     o, lo0, hi0, lo1, hi1 = at
-    f0, g0, f1, g1, f2 = of
+    f0, g0, f1, g1 = of
     s = b[o + k] + t0[f0 + k] * x[lo0 + k] + t0[g0 + k] * x[hi0 + k]
     s += t1[f1 + k] * x[lo1 + k] + t1[g1 + k] * x[hi1 + k]
-    return s + t2[f2 + k] * left + t2[f2 + k + np.uint64(1)] * right
+    return s + low * left + high * right
 
 
 @njit(inline="always")
-def _gather_row(out, b, x, level, shape, periodic, i, j):
-    """out = b + sum of transmissibility times neighbour, on one row; returns the row's offset.
+def _gather_rows(out, b, x, level, shape, periodic, i, j, rows):
+    """out = b + sum of transmissibility times neighbour, on rows of plane i from j on; returns their offset.
 
-    Neighbours along the row are read in place; the end cells, which meet the next row there, are then done again.
+    The rows' neighbours are of the same kind, see :func:`_alike`. Neighbours along a row are read in place; where that
+    is wrong at the ends, which meet another row there, they are done again.
     """
     t0, t1, t2, w, uniform = level
     n0, n1, n2 = shape
     at, has = _rows(i, j, n0, n1, n2, periodic[0], periodic[1])
-    o, one = at[0], np.uint64(1)
-    first = np.uint64(1 if i == 0 and j == 0 else 0)
-    last = np.uint64(n2 - 1)
-    stop = np.uint64(n2 - 1 if i == n0 - 1 and j == n1 - 1 else n2)
-    wrap = periodic[2] and n2 > 1
-    before = x[o + last] if wrap else np.float32(0)
-    behind = x[o] if wrap else np.float32(0)
-    second = x[o + one] if n2 > 1 else np.float32(0)
-    last_but_one = x[o + last - one] if n2 > 1 else np.float32(0)
+    o, one, n, size = at[0], np.uint64(1), np.uint64(n2), np.uint64(rows * n2)
+    # Nothing is read before the first cell of all, nor after the last.
+    start = np.uint64(1 if i == 0 and j == 0 else 0)
+    stop = size - np.uint64(1 if i == n0 - 1 and j + rows == n1 else 0)
+    wrap, zero = periodic[2] and n2 > 1, np.float32(0)
     if uniform:
         ax = (w[0] * has[0], w[0] * has[1], w[1] * has[2], w[1] * has[3], w[2])
-        for k in range(first, stop):
+        for k in range(start, stop):
             out[k] = _uniform_cell(b, x, at, ax, x[o + k - one], x[o + k + one], k)
-        if n2 > 1:
-            out[0] = _uniform_cell(b, x, at, ax, before, second, np.uint64(0))
-            out[n2 - 1] = _uniform_cell(b, x, at, ax, last_but_one, behind, last)
-        else:
-            out[0] = _uniform_cell(b, x, at, ax, before, behind, last)
+        for row in range(np.uint64(rows)):
+            k, last = row * n, row * n + n - one
+            before, second = x[o + last] if wrap else zero, x[o + k + one] if n2 > 1 else zero
+            behind, last_but_one = x[o + k] if wrap else zero, x[o + last - one] if n2 > 1 else zero
+            out[k] = _uniform_cell(b, x, at, ax, before, second, k)
+            if n2 > 1:
+                out[last] = _uniform_cell(b, x, at, ax, last_but_one, behind, last)
     else:
         of = (
             np.uint64((i * n1 + j) * n2),
             np.uint64(((i + 1) * n1 + j) * n2),
             np.uint64((i * (n1 + 1) + j) * n2),
             np.uint64((i * (n1 + 1) + j + 1) * n2),
-            np.uint64((i * n1 + j) * (n2 + 1)),
         )
-        for k in range(first, stop):
-            out[k] = _faces_cell(b, x, at, t0, t1, t2, of, x[o + k - one], x[o + k + one], k)
-        if n2 > 1:
-            out[0] = _faces_cell(b, x, at, t0, t1, t2, of, before, second, np.uint64(0))
-            out[n2 - 1] = _faces_cell(b, x, at, t0, t1, t2, of, last_but_one, behind, last)
-        else:
-            out[0] = _faces_cell(b, x, at, t0, t1, t2, of, before, behind, last)
+        for k in range(start, stop):
+            low, high = t2[o + k], t2[o + k + one]
+            out[k] = _faces_cell(b, x, at, t0, t1, of, low, high, x[o + k - one], x[o + k + one], k)
+        if wrap or start > 0 or stop < size:
+            for row in range(np.uint64(rows)):
+                k, last = row * n, row * n + n - one
+                before, second = x[o + last] if wrap else zero, x[o + k + one] if n2 > 1 else zero
+                behind, last_but_one = x[o + k] if wrap else zero, x[o + last - one] if n2 > 1 else zero
+                outer = t2[o + k]
+                out[k] = _faces_cell(b, x, at, t0, t1, of, outer, t2[o + k + one], before, second, k)
+                if n2 > 1:
+                    out[last] = _faces_cell(b, x, at, t0, t1, of, t2[o + last], outer, last_but_one, behind, last)
     return o
+
+
+@njit(inline="always")
+def _alike(j, n1, most):
+    """How many rows from j on, or up to it when counted from the far end, have neighbours of the same kind.
+
+    The first and the last of a plane, which may lack a neighbour, are by themselves.
+    """
+    return 1 if j == 0 or j == n1 - 1 else min(most, n1 - 1 - j)
+
+
+@njit(inline="always")
+def _offset(parity, n2):
+    """Where the chequered rows of :func:`_scratch` begin with 1 (parity 0) or 0."""
+    return np.uint64((parity & 1) * (n2 if n2 % 2 == 0 else 1))
 
 
 @njit(**OPTIONS)
 def _relax_plane(x, b, dinv, level, shape, periodic, i, colour, backwards, omega, mask, row):
-    """x += omega D^-1 (b - A x) on the cells of one colour of plane i; mask alternates 1 and 0."""
+    """x += omega D^-1 (b - A x) on the cells of one colour of plane i."""
+    x, b, dinv, mask, row = borrowed(x), borrowed(b), borrowed(dinv), borrowed(mask), borrowed(row)
+    level = borrowed_level(level)
     n1, n2 = shape[1], shape[2]
-    for step in range(n1):
-        j = n1 - 1 - step if backwards else step
-        o = _gather_row(row, b, x, level, shape, periodic, i, j)
-        parity = np.uint64((i + j + colour) & 1)
-        for k in range(np.uint64(n2)):
-            x[o + k] += omega * mask[k + parity] * (dinv[o + k] * row[k] - x[o + k])
+    most, done = row.size // n2, 0
+    while done < n1:
+        rows = _alike(done, n1, most)
+        j = n1 - done - rows if backwards else done
+        o = _gather_rows(row, b, x, level, shape, periodic, i, j, rows)
+        shift = _offset(i + j + colour, n2)
+        for k in range(np.uint64(rows * n2)):
+            x[o + k] += omega * mask[k + shift] * (dinv[o + k] * row[k] - x[o + k])
+        done += rows
 
 
 @njit(**OPTIONS)
-def _start_plane(x, b, dinv, shape, i, colour, omega, mask):
+def _start_plane(x, b, dinv, shape, i, colour, omega, mask, row):
     """What :func:`_relax_plane` gives from x = 0."""
+    x, b, dinv, mask = borrowed(x), borrowed(b), borrowed(dinv), borrowed(mask)
     _, n1, n2 = shape
-    for j in range(n1):
-        o = np.uint64((i * n1 + j) * n2)
-        parity = np.uint64((i + j + colour) & 1)
-        for k in range(np.uint64(n2)):
-            x[o + k] = omega * mask[k + parity] * dinv[o + k] * b[o + k]
+    most = row.size // n2
+    for j in range(0, n1, most):
+        o, shift = np.uint64((i * n1 + j) * n2), _offset(i + j + colour, n2)
+        for k in range(np.uint64(min(most, n1 - j) * n2)):
+            x[o + k] = omega * mask[k + shift] * dinv[o + k] * b[o + k]
 
 
 @njit(**OPTIONS)
 def _add_plane(x, coarse, dinv, shape, factors, moved, i):
     """x += P e on plane i: every cell takes its block's value, a moved cell that of the block it moved to."""
+    x, coarse, dinv = borrowed(x), borrowed(coarse), borrowed(dinv)
     _, n1, n2 = shape
     c0, c1, c2 = factors
     m1, m2 = (n1 + c1 - 1) // c1, (n2 + c2 - 1) // c2
@@ -153,19 +186,31 @@ def _add_plane(x, coarse, dinv, shape, factors, moved, i):
 @njit(**OPTIONS)
 def _stage(x, b, dinv, level, shape, periodic, i, stage, weights, after, mask, row):
     """Half-sweep number `stage` on plane i, the last one first after the coarse correction."""
+    x, b, dinv, weights, mask, row = (
+        borrowed(x), borrowed(b), borrowed(dinv), borrowed(weights), borrowed(mask), borrowed(row),
+    )  # fmt: skip
+    level = borrowed_level(level)
     turn = weights.size - 1 - stage if after else stage
     if turn == 0 and not after:
-        _start_plane(x, b, dinv, shape, i, 0, weights[0], mask)
+        _start_plane(x, b, dinv, shape, i, 0, weights[0], mask, row)
     else:
         _relax_plane(x, b, dinv, level, shape, periodic, i, turn & 1, after, weights[turn], mask, row)
 
 
+@njit(inline="always")
+def _run_rows(shape):
+    """Rows of a run: an even number, so that it holds whole blocks."""
+    return max(2, min(shape[1] + shape[1] % 2, _RUN // shape[2] // 2 * 2))
+
+
 @njit(**OPTIONS)
-def _scratch(n2):
-    """(1 and 0 in turn, a row)."""
-    mask = np.zeros(n2 + 1, np.float32)
-    mask[::2] = 1
-    return mask, np.empty(n2, np.float32)
+def _scratch(shape):
+    """(1 and 0 in turn along rows and from row to row, a run)."""
+    rows, n2 = _run_rows(shape), shape[2]
+    mask = np.zeros((rows + 1) * n2, np.float32)
+    for row in range(rows + 1):
+        mask[row * n2 + row % 2 : (row + 1) * n2 : 2] = 1
+    return mask, np.empty(rows * n2, np.float32)
 
 
 @njit(**OPTIONS)
@@ -174,7 +219,7 @@ def _smooth_serial(x, b, dinv, level, shape, periodic, weights, after, coarse, f
 
     So post-smoothing is the transpose of pre-smoothing even where an odd periodic axis lets a colour meet itself.
     """
-    mask, row = _scratch(shape[2])
+    mask, row = _scratch(shape)
     for i in range(shape[0]):
         if after:
             _add_plane(x, coarse, dinv, shape, factors, moved, i)
@@ -191,8 +236,11 @@ def _smooth_serial(x, b, dinv, level, shape, periodic, weights, after, coarse, f
 @njit(**OPTIONS)
 def _smooth_slab(x, b, dinv, level, shape, periodic, weights, after, coarse, factors, moved, slab, slabs):
     """What can be done on one slab before its neighbours are done."""
+    x, b, dinv, weights, coarse = borrowed(x), borrowed(b), borrowed(dinv), borrowed(weights), borrowed(coarse)
+    level = borrowed_level(level)
+    moved = borrowed(moved[0]), borrowed(moved[1]), borrowed(moved[2]), borrowed(moved[3])
     n0 = shape[0]
-    mask, row = _scratch(shape[2])
+    mask, row = _scratch(shape)
     stages, lead = weights.size, 1 if after else 0
     low, high = slab * n0 // slabs, (slab + 1) * n0 // slabs
     cut_low = low > 0 or periodic[0]
@@ -211,8 +259,9 @@ def _smooth_slab(x, b, dinv, level, shape, periodic, weights, after, coarse, fac
 @njit(**OPTIONS)
 def _smooth_edge(x, b, dinv, level, shape, periodic, weights, after, edge, slabs):
     """What is left around the plane where two slabs meet."""
+    x, b, dinv, weights, level = borrowed(x), borrowed(b), borrowed(dinv), borrowed(weights), borrowed_level(level)
     n0 = shape[0]
-    mask, row = _scratch(shape[2])
+    mask, row = _scratch(shape)
     middle = edge * n0 // slabs
     for stage in range(weights.size):
         reach = stage + (1 if after else 0)
@@ -243,35 +292,54 @@ def smooth(x, b, dinv, level, shape, periodic, weights, after, coarse, factors, 
                 _smooth_edge(x, b, dinv, level, shape, periodic, weights, after, one, slabs)
 
 
+@njit(inline="always")
+def _sum_block_row(total, n, n2, two_rows, c2, coarse, q):
+    """coarse[q:] = sums over the blocks of the row, or the two rows, that begin at n."""
+    at, next_row, two, one = np.uint64(n), np.uint64(n + n2), np.uint64(2), np.uint64(1)
+    if two_rows:
+        for k in range(np.uint64(n2)):
+            total[at + k] += total[next_row + k]
+    if c2 == 1:
+        for k in range(np.uint64(n2)):
+            coarse[q + k] = total[at + k]
+    else:
+        for k in range(np.uint64(n2 // 2)):
+            coarse[q + k] = total[at + two * k] + total[at + two * k + one]
+        if n2 % 2:
+            coarse[q + np.uint64(n2 // 2)] = total[next_row - one]
+
+
 @njit(**OPTIONS)
 def _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, row, total):
+    x, b, dinv, coarse = borrowed(x), borrowed(b), borrowed(dinv), borrowed(coarse)
+    row, total, level = borrowed(row), borrowed(total), borrowed_level(level)
     n0, n1, n2 = shape
     c0, c1, c2 = factors
     m1, m2 = (n1 + c1 - 1) // c1, (n2 + c2 - 1) // c2
-    for bj in range(m1):
-        for k in range(n2):
+    most = row.size // n2
+    for start in range(0, n1, most):
+        stop = min(start + most, n1)
+        for k in range(np.uint64((stop - start) * n2)):
             total[k] = 0
         for i in range(big * c0, min((big + 1) * c0, n0)):
-            for j in range(bj * c1, min((bj + 1) * c1, n1)):
-                o = _gather_row(row, b, x, level, shape, periodic, i, j)
-                for k in range(np.uint64(n2)):
+            j = start
+            while j < stop:
+                rows = _alike(j, n1, stop - j)
+                o = _gather_rows(row, b, x, level, shape, periodic, i, j, rows)
+                at = np.uint64((j - start) * n2)
+                for k in range(np.uint64(rows * n2)):
                     d = dinv[o + k]
                     r = row[k] - x[o + k] / d
-                    total[k] += r if d > 0 else np.float32(0)
-        q = (big * m1 + bj) * m2
-        if c2 == 1:
-            for k in range(n2):
-                coarse[q + k] = total[k]
-        else:
-            for k in range(n2 // 2):
-                coarse[q + k] = total[2 * k] + total[2 * k + 1]
-            if n2 % 2:
-                coarse[q + m2 - 1] = total[n2 - 1]
+                    total[at + k] += r if d > 0 else np.float32(0)
+                j += rows
+        for j in range(start, stop, c1):
+            q = np.uint64((big * m1 + j // c1) * m2)
+            _sum_block_row(total, (j - start) * n2, n2, c1 == 2 and j + 1 < n1, c2, coarse, q)
 
 
 @njit(**OPTIONS)
 def _restrict_planes(x, b, dinv, level, shape, periodic, factors, coarse, start, stop):
-    _, row = _scratch(shape[2])
+    row = np.empty(_run_rows(shape) * shape[2], np.float32)
     total = np.empty_like(row)
     for big in range(start, stop):
         _restrict_plane(x, b, dinv, level, shape, periodic, factors, coarse, big, row, total)
@@ -291,8 +359,8 @@ def _move_residuals(x, b, dinv, level, shape, moved, coarse):
         r += t0[cell + n1 * n2] * x[((i + 1) % n0 * n1 + j) * n2 + k]
         f1 = (i * (n1 + 1) + j) * n2 + k
         r += t1[f1] * x[(i * n1 + (j - 1) % n1) * n2 + k] + t1[f1 + n2] * x[(i * n1 + (j + 1) % n1) * n2 + k]
-        f2 = (i * n1 + j) * (n2 + 1) + k
-        r += t2[f2] * x[(i * n1 + j) * n2 + (k - 1) % n2] + t2[f2 + 1] * x[(i * n1 + j) * n2 + (k + 1) % n2]
+        high = cell + 1 if k < n2 - 1 else cell - k
+        r += t2[cell] * x[(i * n1 + j) * n2 + (k - 1) % n2] + t2[high] * x[(i * n1 + j) * n2 + (k + 1) % n2]
         coarse[own[m]] -= r
         coarse[target[m]] += r
 

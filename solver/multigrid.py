@@ -138,7 +138,7 @@ class Multigrid:
         weights = self.relaxation[min(depth, len(self.relaxation) - 1)]
         self._smooth(level, x, b, weights, False, coarse)
         kernels.restrict_residual(
-            x, b, level.dinv, level.arrays, level.shape, self.periodic, level.factors, level.moved,
+            x, b, level.dinv, level.runs, level.shape, self.periodic, level.factors, level.moved,
             coarse.b, self._chunks(level),
         )  # fmt: skip
         self._visit(depth + 1, coarse.b, coarse.x)
@@ -146,7 +146,7 @@ class Multigrid:
 
     def _smooth(self, level, x, b, weights, after, coarse):
         kernels.smooth(
-            x, b, level.dinv, level.arrays, level.shape, self.periodic, weights, after,
+            x, b, level.dinv, level.runs, level.shape, self.periodic, weights, after,
             coarse.x, level.factors, level.moved, self._slabs(level, weights.size),
         )  # fmt: skip
 
@@ -162,12 +162,13 @@ class Multigrid:
 
 
 class _Level:
-    """Arrays of one level and, once aggregated, which of its cells left their blocks."""
+    """Arrays of one level, those of its faces once more for runs of rows, and which of its cells left their blocks."""
 
     def __init__(self, shape, dinv, arrays, given):
         self.shape, self.dinv, self.arrays, self.given = shape, dinv, arrays, given
         self.size = dinv.size
         self.uniform = arrays[4]
+        self.runs = arrays if self.uniform else (*arrays[:2], _low_faces(self.faces[2]), *arrays[3:])
         self.factors = self.moved = self.x = self.b = None
         self.anisotropy = 0.0
 
@@ -215,6 +216,14 @@ def _anisotropy(strength):
 
 def _face_views(arrays, shape):
     return [arrays[a].reshape([n + (a == b) for b, n in enumerate(shape)]) for a in range(3)]
+
+
+def _low_faces(faces):
+    """The low face along the last axis of every cell, and a zero: rows of faces no longer than rows of cells."""
+    low = np.empty(faces[..., :-1].size + 1, np.float32)
+    low[:-1].reshape(faces[..., :-1].shape)[...] = faces[..., :-1]
+    low[-1] = 0
+    return low
 
 
 def _allocate(shape):
