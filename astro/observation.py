@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """Frames with their noise, in one layout: (N, h, w) float64, bad pixels zero in data and weight."""
+    """Frames with their noise, in one layout: (N, h, w), bad pixels zero in data and weight."""
 
     data: np.ndarray
     weight: np.ndarray  # 1 / sigma^2, 0 where bad
@@ -54,6 +54,7 @@ def observation(image, noise=None, mask=None):
         raise ValueError(f"image has shape {data.shape}; give (h, w), or (N, h, w) for stamps")
     if min(data.shape[-2:]) < 4:
         raise ValueError(f"image has shape {data.shape}; frames need 4 pixels a side or more")
+    dtype = np.float32 if data.dtype == np.float32 else np.float64  # a large frame in single precision stays so
     stamps = data.ndim == 3
     shape = data.shape
     bad = ~np.isfinite(data)
@@ -62,9 +63,9 @@ def observation(image, noise=None, mask=None):
             bad = bad | _fitting(name, given, shape).astype(bool)
     noise = uncertainty if noise is None else noise
     if noise is None:
-        sigma = _estimated(data, bad)
+        sigma = _estimated(data, bad).astype(dtype, copy=False)
     else:
-        sigma = _fitting("noise", noise, shape).astype(np.float64)
+        sigma = _fitting("noise", noise, shape).astype(dtype)
         bad = bad | np.isposinf(sigma)
         wrong = ~bad & ~(sigma > 0.0)
         if wrong.any():
@@ -77,8 +78,9 @@ def observation(image, noise=None, mask=None):
         which = f"stamp {int(np.argmax(empty))}" if stamps else "the image"
         raise ValueError(f"no pixel of {which} is good: all are masked or not finite")
     frames = (-1, *shape[-2:])
-    weight = np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, sigma) ** 2)
-    clean = np.where(bad, 0.0, data).astype(np.float32 if data.dtype == np.float32 else np.float64)
+    weight = np.where(bad, dtype(1), sigma) ** -2
+    weight[bad] = 0.0
+    clean = np.where(bad, dtype(0), data).astype(dtype, copy=False)
     return Observation(clean.reshape(frames), weight.reshape(frames), bad.reshape(frames), stamps, wcs, unit, meta)
 
 
