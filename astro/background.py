@@ -108,7 +108,7 @@ def noise_map(data, background, rms, *, gain=None, psf_error=0.0):
         raise ValueError(f"gain is {gain}; give the electrons per unit of the data, a positive number")
     if not (np.isfinite(psf_error) and psf_error >= 0.0):
         raise ValueError(f"psf_error is {psf_error}; give a fraction, 0 or more")
-    data = np.asarray(data, dtype=np.float64)
-    signal = np.where(np.isfinite(data), np.fmax(data - background, 0.0), 0.0)
+    data = np.asarray(data, dtype=np.result_type(data, np.float32))  # a large frame need not be doubled
+    signal = np.where(np.isfinite(data), np.fmax(data - background, 0.0), 0.0).astype(data.dtype)
     shot = 0.0 if gain is None else signal / gain
-    return np.sqrt(np.asarray(rms, dtype=np.float64) ** 2 + shot + (psf_error * signal) ** 2)
+    return np.sqrt(np.asarray(rms, dtype=data.dtype) ** 2 + shot + (psf_error * signal) ** 2)

@@ -155,6 +155,7 @@ def _planes(path, ext, planes, options):
             upsample=options.upsample,
             noise=prepared.sigma,
             k_sigma=options.k_sigma,
+            stages=False,
             **options.method,
         )
         done.append(product(prepared, result, options))

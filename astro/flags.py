@@ -9,6 +9,7 @@ MEANINGS = {
     UNCONFIRMED: "structure that only the guess shows",
     SATURATED: "saturated in the input",
 }
+STRIP = 512  # native rows at a time, so that a large frame takes no more memory than a small one
 SEEN = 0.9  # of a source's light that must fall into the frame for it not to be flagged as at the edge
 
 
@@ -55,22 +56,19 @@ def flags(result, psf, weight, *, upsample, saturated=None, k_sigma=3.0):
     """
     image = result.stages["debiased"]
     found = np.zeros(image.shape, np.int16)
-    found[_finer(weight == 0, upsample)] |= MASKED
-    found[_share_within(image.shape, psf) < SEEN] |= EDGE
-    found[_unconfirmed(image, psf, weight, upsample, k_sigma)] |= UNCONFIRMED
-    if saturated is not None:
-        found[_finer(saturated, upsample)] |= SATURATED
+    edges = [_cut(n, k) for n, k in zip(image.shape, psf.shape)]
+    sums = np.pad(psf, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    search = _Search(psf, weight, upsample, k_sigma)
+    for start in range(0, weight.shape[0], STRIP):
+        rows = slice(start, min(start + STRIP, weight.shape[0]))
+        strip = found[rows.start * upsample : rows.stop * upsample]
+        strip[_finer(weight[rows] == 0, upsample)] |= MASKED
+        low, high = (end[rows.start * upsample : rows.stop * upsample] for end in edges[0])
+        strip[_share_within(sums, (low, high), edges[1]) < SEEN] |= EDGE
+        strip[search.unconfirmed(image, weight, rows)] |= UNCONFIRMED
+        if saturated is not None:
+            strip[_finer(saturated[rows], upsample)] |= SATURATED
     return found
-
-
-def one_sigma_height(psf, weight, upsample):
-    """Height in the image of a point source as bright as its one-sigma flux, per native pixel; bad ones typical."""
-    from deconjugate.astro.simulate import target_psf
-    from deconjugate.astro.uncertainty import native_psf
-
-    good = weight > 0
-    sigma = 1.0 / np.sqrt(np.where(good, weight, np.median(weight[good])))
-    return target_psf().max() * sigma / np.sqrt(np.square(native_psf(psf, upsample)).sum())
 
 
 def flag_cards(header):
@@ -79,32 +77,49 @@ def flag_cards(header):
         header[f"DQBIT{bit.bit_length() - 1}"] = (bit, meaning)
 
 
-def _unconfirmed(image, psf, weight, upsample, k_sigma):
-    import scipy.ndimage
-    import scipy.signal
+class _Search:
+    """What the search for unconfirmed structure knows of the PSF and the noise."""
 
-    from deconjugate.astro.forward import kernel_to_target
-    from deconjugate.astro.simulate import target_psf
+    def __init__(self, psf, weight, upsample, k_sigma):
+        from deconjugate.astro.forward import kernel_to_target
+        from deconjugate.astro.simulate import target_psf
+        from deconjugate.astro.uncertainty import native_psf
 
-    width = np.sqrt(1.0 / (4.0 * np.pi * np.sum(psf**2)))  # sigma of a Gaussian with its noise-equivalent area
-    detail = image - scipy.ndimage.gaussian_filter(image, width, mode="nearest", truncate=3.0)
-    kernel, _ = kernel_to_target(psf, target_psf())
-    seen = scipy.signal.oaconvolve(detail, kernel.astype(np.float32), mode="same")
-    native = seen.reshape(weight.shape[0], upsample, weight.shape[1], upsample).sum((1, 3))
-    side = 2 * int(np.ceil(width / upsample)) + 1
-    power = side**2 * scipy.ndimage.uniform_filter(weight * native**2, side, mode="constant")
-    unseen = _finer(power < k_sigma**2, upsample)
-    return unseen & (detail > _finer(one_sigma_height(psf, weight, upsample), upsample))
+        target = target_psf()
+        self.upsample, self.k_sigma = upsample, k_sigma
+        self.kernel = kernel_to_target(psf, target)[0].astype(np.float32)
+        self.width = np.sqrt(1.0 / (4.0 * np.pi * np.sum(psf**2)))  # sigma of a Gaussian with its noise-equivalent area
+        self.side = 2 * int(np.ceil(self.width / upsample)) + 1
+        self.margin = -(-(self.kernel.shape[0] // 2 + int(3.0 * self.width + 1)) // upsample) + self.side
+        # Height of a point source as bright as its one-sigma flux, in units of the noise of a native pixel.
+        self.height = target.max() / np.sqrt(np.square(native_psf(psf, upsample)).sum())
+        self.typical = np.median(weight[weight > 0])
+
+    def unconfirmed(self, image, weight, rows):
+        """Which fine pixels of some native rows hold structure that the data do not show; see :func:`flags`."""
+        import scipy.ndimage
+        import scipy.signal
+
+        u, low, high = self.upsample, max(rows.start - self.margin, 0), min(rows.stop + self.margin, len(weight))
+        image, weight = image[low * u : high * u], weight[low:high]
+        detail = image - scipy.ndimage.gaussian_filter(image, self.width, mode="nearest", truncate=3.0)
+        fitted = scipy.signal.oaconvolve(detail, self.kernel, mode="same")
+        fitted = fitted.reshape(weight.shape[0], u, weight.shape[1], u).sum((1, 3))
+        power = self.side**2 * scipy.ndimage.uniform_filter(weight * fitted**2, self.side, mode="constant")
+        height = self.height / np.sqrt(np.where(weight > 0, weight, self.typical))
+        found = _finer(power < self.k_sigma**2, u) & (detail > _finer(height, u))
+        return found[(rows.start - low) * u : (rows.stop - low) * u]
 
 
-def _share_within(shape, psf):
+def _cut(n, size):
+    """Per pixel of an axis, the first and the end of the samples of a PSF centred there that fall into it."""
+    i = np.arange(n)
+    return np.clip(size // 2 - i, 0, size), np.clip(size // 2 - i + n, 0, size)
+
+
+def _share_within(sums, rows, columns):
     """Share of the light of a source in every pixel that falls into the frame."""
-    sums = np.pad(psf, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    ends = []
-    for n, k in zip(shape, psf.shape):
-        i = np.arange(n)
-        ends.append((np.clip(k // 2 - i, 0, k), np.clip(k // 2 - i + n, 0, k)))
-    (top, bottom), (left, right) = ends
+    (top, bottom), (left, right) = rows, columns
     corners = sums[np.ix_(bottom, right)] - sums[np.ix_(top, right)]
     return corners - sums[np.ix_(bottom, left)] + sums[np.ix_(top, left)]
 

@@ -74,7 +74,7 @@ def prepare(path, ext, plane, options):
     saturated = np.zeros(image.shape, bool) if saturation is None else image.data >= saturation
     _mask_too(image, saturated)
     gain = header_gain(image.meta, image.unit) if options.gain == "header" else options.gain
-    level, rms = background_and_rms(image.data, image.mask, sky=options.sky)
+    level, rms = (x.astype(np.float32) for x in background_and_rms(image.data, image.mask, sky=options.sky))
     if options.noise is None:
         rms = np.fmax(rms, np.where(rms > 0.0, 0.0, header_read_noise(image.meta, gain)))
         noise_name = f"noise measured, gain {gain and format(gain, 'g')}"
@@ -103,7 +103,8 @@ def find_psf(options, wcs):
     if isinstance(options.psf, PSF):
         return options.psf, repr(options.psf)
     if options.psf is not None:
-        return PSF.from_file(options.psf), os.path.basename(options.psf)
+        given = {"oversampling": options.psf_oversampling, "ext": options.psf_ext}
+        return PSF.from_file(options.psf, pixel_scale=pixel_scale_arcsec(wcs), **given), os.path.basename(options.psf)
     fwhm_pix = options.fwhm_pix
     if fwhm_pix is None:
         scale = pixel_scale_arcsec(wcs)

@@ -42,13 +42,15 @@ def product(prepared, result, options):
         for key in keys:
             if isinstance(sharp.meta.get(key), (int, float)):
                 sharp.meta[key] = sharp.meta[key] / divisor
-    sharp.data = sharp.data + np.repeat(np.repeat(prepared.level, u, 0), u, 1) / u**2
-    conserved = "counts"
-    if is_surface_brightness(image.unit):
-        conserved = "surface brightness"
-        sharp.data = sharp.data * u**2
-        if sharp.uncertainty is not None:
-            sharp.uncertainty.array = sharp.uncertainty.array * u**2
+    conserved = "surface brightness" if is_surface_brightness(image.unit) else "counts"
+    scale = np.float32(u**2 if conserved != "counts" else 1)
+    data = np.ascontiguousarray(sharp.data)
+    for row, level in enumerate(prepared.level):  # in place: a large frame has no room for a second one
+        data[row * u : (row + 1) * u] += np.repeat(level.astype(data.dtype), u) / data.dtype.type(u**2)
+        data[row * u : (row + 1) * u] *= scale
+    sharp.data = data
+    if sharp.uncertainty is not None:
+        sharp.uncertainty.array = sharp.uncertainty.array * scale
     return Product(prepared, result, psf, conserved, found)
 
 
@@ -141,6 +143,7 @@ def _numbers(header, planes, good, options, name, key):
         "CONSERVE": (good.conserved, "what is as in the input"),
         "TGTFWHM": (2.0, "[pix] FWHM of the PSF of this image"),
         "INFWHM": (round(float(good.prepared.psf.fwhm_pix), 4), "[pix] FWHM of the PSF of the input"),
+        "INNOISE": (float(f"{_noise(good.prepared.weight):.6g}"), "median noise of a pixel of the input"),
         "KSIGMA": (options.k_sigma, "significance of detail"),
         "REDCHI2": (round(float(np.median([r.reduced_chi2 for r in results])), 6), "reduced chi^2 of the residual"),
         "FLUXRAT": (round(float(np.median(ratios)), 7) if ratios else None, "model over data, within sources"),
@@ -153,6 +156,10 @@ def _numbers(header, planes, good, options, name, key):
             header[keyword] = (value, comment)
         else:
             header.remove(keyword, ignore_missing=True)
+
+
+def _noise(weight):
+    return 1.0 / np.sqrt(np.median(weight[weight > 0]))
 
 
 def _history(planes, good, options, source):
