@@ -14,6 +14,8 @@ class FileOptions:
     ----------
     psf : PSF, str or path
         The PSF or its file, see :meth:`deconjugate.astro.PSF.from_file`; or give one of the widths.
+    psf_oversampling, psf_ext
+        Of its file: samples per pixel, and which of several PSFs.
     fwhm_arcsec, fwhm_pix : float, > 0
         Width of a Moffat PSF, as the stars of the image show it: the geometric mean of its axes.
     beta, ellipticity, pa : float
@@ -48,6 +50,8 @@ class FileOptions:
     """
 
     psf: object = None
+    psf_oversampling: float | None = None
+    psf_ext: object = None
     fwhm_arcsec: float | None = None
     fwhm_pix: float | None = None
     beta: float = 3.0

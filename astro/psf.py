@@ -96,31 +96,51 @@ class PSF:
         return cls(Profile.of_width(np.inf, fwhm_pix, ellipticity, pa, includes_pixel))
 
     @classmethod
-    def from_file(cls, path):
-        """A PSF from a FITS file: an image (effective PSF at native sampling) or a PSFEx model (.psf).
+    def from_file(cls, path, *, oversampling=None, pixel_scale=None, ext=None):
+        """A PSF from a FITS file: an image (effective PSF, any centring) or a PSFEx model (.psf).
 
-        A header keyword OVERSAMP gives the samples per native pixel of an image. A PSFEx model is a polynomial over the
-        frame: see ``position`` in :meth:`fine`.
+        A PSFEx model is a polynomial over the frame: see ``position`` in :meth:`fine`.
+
+        Parameters
+        ----------
+        path : str or path
+        oversampling : float, > 0, optional
+            Samples of a PSF image per pixel of the image that it is for. Default: the card OVERSAMP; else the ratio of
+            both pixel scales, where the PSF has one (PIXSCALE, or its WCS) and ``pixel_scale`` is given; else 1.
+        pixel_scale : float, > 0, optional
+            Arcseconds per pixel of the image that the PSF is for.
+        ext : int or str, optional
+            Extension by number or name, for files of several PSFs: the chips of a camera, say.
 
         Raises
         ------
         OSError
             The file is missing or is not FITS.
+        KeyError
+            It has no such extension.
         ValueError
-            It holds neither an image nor a PSFEx model, or the image is no PSF.
+            It holds neither an image nor a PSFEx model, or the image is no PSF; it holds several chips and ext does
+            not say which.
         """
         from deconjugate.astro.psfex import read_psf
 
-        return cls(read_psf(path))
+        return cls(read_psf(path, oversampling=oversampling, pixel_scale=pixel_scale, ext=ext))
 
     @classmethod
     def from_epsf(cls, model):
-        """A PSF from a photutils ``ImagePSF``, ``EPSFModel`` or any object with ``data`` and ``oversampling``."""
+        """A PSF from a photutils ``ImagePSF``, ``EPSFModel`` or ``GriddedPSFModel``.
+
+        Or from any object with ``data`` and ``oversampling``; one with ``grid_xypos`` too varies over the image.
+        """
         try:
-            data, oversampling = model.data, model.oversampling
+            data, oversampling = model.data, np.asarray(model.oversampling, dtype=float)
         except AttributeError as error:
             raise TypeError(f"{type(model).__name__} is no ePSF model: it has no .data and .oversampling") from error
-        return cls.from_array(data, oversampling=np.asarray(oversampling, dtype=float))
+        if hasattr(model, "grid_xypos"):
+            from deconjugate.astro.psf_grid import sample_grid
+
+            return cls(sample_grid(data, model.grid_xypos, oversampling))
+        return cls.from_array(data, oversampling=oversampling)
 
     @property
     def varies(self):

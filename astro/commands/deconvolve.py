@@ -62,7 +62,18 @@ def add_to(commands):
 
 def _add_psf(group):
     add = group.add_argument
-    add("--psf", metavar="FILE", help="FITS image at the image's sampling, or a PSFEx model (.psf)")
+    add(
+        "--psf",
+        metavar="FILE",
+        help="FITS image of any sampling, what `deconjugate psf` wrote, or a PSFEx model (.psf)",
+    )
+    add(
+        "--psf-oversampling",
+        type=values.positive,
+        metavar="Q",
+        help="samples of the PSF image per pixel (default: OVERSAMP, else by PIXSCALE or WCS of both, else 1)",
+    )
+    add("--psf-ext", metavar="EXT", help="extension of the PSF file, where it holds several: the chip")
     add("--fwhm", type=values.positive, metavar="ARCSEC", help="Moffat of this width, as stars show it in the image")
     add("--fwhm-pix", type=values.positive, metavar="PIXELS", help="the same in pixels, for an image without WCS")
     add("--beta", type=values.above_one, metavar="B", help="exponent of the Moffat, above 1 (default 3)")
@@ -151,6 +162,9 @@ def _check_usage(args):
     for name in ("beta", "ellipticity", "pa"):
         if getattr(args, name) is not None and args.psf is not None:
             args.usage(f"--{name} belongs to --fwhm or --fwhm-pix, not to --psf")
+    for name in ("psf_oversampling", "psf_ext"):
+        if getattr(args, name) is not None and args.psf is None:
+            args.usage(f"--{name.replace('_', '-')} belongs to --psf")
     if args.noise_type is not None and args.noise is None:
         args.usage("--noise-type belongs to --noise")
     if isinstance(args.gain, float) and args.noise is not None:
@@ -207,6 +221,8 @@ def _options(args, image, several):
         qa = os.path.join(qa, f"{stem(image)}_qa.png")
     return file_options(
         psf=args.psf,
+        psf_oversampling=args.psf_oversampling,
+        psf_ext=args.psf_ext,
         fwhm_arcsec=args.fwhm,
         fwhm_pix=args.fwhm_pix,
         beta=3.0 if args.beta is None else args.beta,
