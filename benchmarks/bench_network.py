@@ -122,8 +122,8 @@ def quality(args):
 
 def classical(args):
     """The classical path beside FISTA at the stop that is best for the setting: medians, and view by view."""
-    print("| PSF | upsample | peak SNR | FISTA, best stop | classical path | ratio of the medians | median of the ratios |"
-          " geometric mean of them (its error) | lower in |\n" + "|---" * 9 + "|")  # fmt: skip
+    print("| PSF | upsample | peak SNR | FISTA, best stop | classical path | ratio of the medians |"
+          " median of the ratios | geometric mean of them (its error) | lower in |\n" + "|---" * 9 + "|")  # fmt: skip
     for kind, upsample, snr in itertools.product(args.psf, args.upsample, PEAK_SNR):
         paths, errors = [], []
         for psf, scene in views(args, kind, upsample, snr):
