@@ -1,5 +1,7 @@
 """What a deconvolution would do, how long it would take, and how much memory."""
 
+import os
+
 from deconjugate.astro.deconvolve_file import check_outputs, images_of
 from deconjugate.astro.fits import read_frame
 from deconjugate.astro.hdus import cube_shape, image_shape, open_fits
@@ -33,7 +35,9 @@ def plan(path, output, options):
     OSError, KeyError, ValueError
         What would stop the deconvolution at its door.
     """
-    check_outputs(path, output, options)
+    # The folder is made when the work is done.
+    if os.path.isdir(os.path.dirname(os.path.realpath(output))):
+        check_outputs(path, output, options)
     u, network = options.upsample, options.method.get("network", "default") is not None
     images, fine, largest = [], 0.0, 0.0
     for name, index, planes in images_of(path, options):

@@ -195,9 +195,9 @@ def _outputs(args, images):
     folder = args.output_dir or ""
     outputs = [os.path.join(folder, f"{stem(image)}_deconvolved.fits") for image in images]
     first = {}
-    for image, output in zip(images, outputs):
-        if first.setdefault(output, image) != image or outputs.count(output) > 1:
-            args.usage(f"{first[output]} and {image} would both be written to {output}: do them apart")
+    for number, (image, output) in enumerate(zip(images, outputs)):
+        if first.setdefault(output, number) != number:
+            args.usage(f"{images[first[output]]} and {image} would both be written to {output}: do them apart")
     if folder and not args.dry_run:
         os.makedirs(folder, exist_ok=True)
     return outputs
