@@ -80,28 +80,50 @@ class PoissonOperator(LinearOperator):
             [[_SIDES[low], _SIDES[high]] for low, high in _pad_axis(self.boundary, ("neumann",) * 2)]
         )
         self._periodic = tuple(bool(low == kernels.PERIODIC) for low, _ in self._sides)
-        chunks = kernels.chunk_count(self._shape3)
-        self._code = kernels.face_code(self.cells.reshape(self._shape3), self._sides, chunks)
-        weights = np.array([1.0 / h**2 for h in _pad_axis(self.spacing, 1.0)])
-        self.coefficient, scale, faces = _check_coefficient(coefficient, self.grid_shape, self.boundary)
-        self._weights = weights * scale
-        self._faces = None
-        if faces is not None:
-            self._set_faces([face * w for face, w in zip(_pad_axis(faces, None), weights) if face is not None])
+        self.coefficient = _check_coefficient(coefficient, self.grid_shape, self.boundary)
+        scale = self.coefficient if isinstance(self.coefficient, float) else 1.0
+        self._weights = np.array([scale * (1.0 / h**2) for h in _pad_axis(self.spacing, 1.0)])
+        if not self._is_uniform:
+            self._coded  # noqa: B018  now: the caller may change his arrays later
 
     @cached_property
     def _shape3(self):
         """The grid as the kernels see it: a 2-D grid gets an axis of one cell in the middle."""
         return tuple(_pad_axis(self.grid_shape, 1))
 
-    def _set_faces(self, faces):
+    @property
+    def _is_uniform(self):
+        return self.coefficient is None or isinstance(self.coefficient, float)
+
+    @cached_property
+    def _coded(self):
+        """(the code of every cell, transmissibilities of the faces or None where one weight an axis will do).
+
+        Of a uniform coefficient made when first asked for: a solver may need a part of the grid only.
+        """
+        chunks = kernels.chunk_count(self._shape3)
+        code = kernels.face_code(self.cells.reshape(self._shape3), self._sides, chunks)
+        if self._is_uniform:
+            return code, None
+        faces = self.coefficient
+        if not isinstance(faces, tuple):
+            faces = [_harmonic(faces, axis, pair[0] == "periodic") for axis, pair in enumerate(self.boundary)]
+        faces = [face * (1.0 / h**2) for face, h in zip(faces, self.spacing)]
         n0, n1, n2 = self._shape3
         if len(faces) == 2:
             faces = [faces[0], np.zeros((n0, 2, n2)), faces[1]]
         shapes = (n0 + 1, n1, n2), (n0, n1 + 1, n2), (n0, n1, n2 + 1)
-        self._faces = tuple(np.array(f, dtype=np.float64).reshape(shape) for f, shape in zip(faces, shapes))
-        kernels.close_faces(self._code, self._sides, *self._faces)
-        self._code = kernels.code_of_faces(self._code, self._sides, *self._faces)
+        faces = tuple(np.array(f, dtype=np.float64).reshape(shape) for f, shape in zip(faces, shapes))
+        kernels.close_faces(code, self._sides, *faces)
+        return kernels.code_of_faces(code, self._sides, *faces), faces
+
+    @cached_property
+    def _code(self):
+        return self._coded[0]
+
+    @cached_property
+    def _faces(self):
+        return self._coded[1]
 
     @property
     def unknowns(self):
@@ -303,9 +325,9 @@ def _check_boundary(boundary, ndim):
 
 
 def _check_coefficient(coefficient, shape, boundary):
-    """(the coefficient as kept, a factor on every face, face arrays or None)."""
+    """The coefficient as it is kept: None, a float, a cell array, or a tuple of face arrays."""
     if coefficient is None:
-        return None, 1.0, None
+        return None
     if isinstance(coefficient, (tuple, list)):
         if len(coefficient) != len(shape):
             raise ValueError(f"coefficient has {len(coefficient)} face arrays; the grid has {len(shape)} axes")
@@ -321,16 +343,16 @@ def _check_coefficient(coefficient, shape, boundary):
             if boundary[axis][0] == "periodic" and not np.array_equal(low, high):
                 raise ValueError(f"coefficient of axis {axis}: a periodic axis has one outer face, not two")
             faces.append(face)
-        return tuple(faces), 1.0, faces
+        return tuple(faces)
     beta = np.asarray(coefficient, np.float64)
     if not np.isfinite(beta).all() or (beta <= 0).any():
         bad = int(np.count_nonzero(~np.isfinite(beta) | (beta <= 0)))
         raise ValueError(f"coefficient has {bad} entries that are negative, zero or not finite; beta must be positive")
     if beta.ndim == 0:
-        return float(beta), float(beta), None
+        return float(beta)
     if beta.shape != shape:
         raise ValueError(f"coefficient has shape {beta.shape}; give a number, an array of shape {shape} or face arrays")
-    return beta, 1.0, [_harmonic(beta, axis, boundary[axis][0] == "periodic") for axis in range(beta.ndim)]
+    return beta
 
 
 def _harmonic(beta, axis, periodic):

@@ -180,7 +180,7 @@ class _Adjoint:
         if self.operator is not None:
             values[:, ~self.operator.unknowns] = 0.0
             for one in values:
-                self.solver._null.project(one)
+                self.solver._grid.null_space.project(self.solver._crop.inside(one))
         result = self.solver.solve(values, **self.options)
         for status in np.unique([status.name for status in result.status]):
             if SolveStatus[status] not in (SolveStatus.CONVERGED, SolveStatus.ATTAINABLE_ACCURACY):

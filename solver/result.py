@@ -5,6 +5,8 @@ from enum import Enum
 
 import numpy as np
 
+from deconjugate.solver.vectors import norm
+
 
 class SolveStatus(Enum):
     """How a solve ended; the value is the message."""
@@ -74,3 +76,45 @@ class SolveResult:
             f"largest relative residual {np.max(self.relative_residual):.2e}, "
             f"{self.setup_seconds + self.solve_seconds:.3g} s"
         )
+
+
+def answer(x, status, norms, norm_A, norm_b, removed, method):
+    """The result of one system; what belongs to the whole batch comes later."""
+    scale = norm_A * norm(x) + norm_b
+    return SolveResult(
+        x=x,
+        converged=status is SolveStatus.CONVERGED,
+        status=status,
+        iterations=len(norms) - 1,
+        residual_norms=norms,
+        relative_residual=norms[-1] / norm_b if norm_b else norms[-1],
+        backward_error=norms[-1] / scale if scale else 0.0,
+        removed_norm=removed,
+        setup_seconds=0.0,
+        solve_seconds=0.0,
+        method=method,
+        device="cpu",
+    )
+
+
+def collect(answers, x, batch, setup, seconds, device):
+    """One result of the batch's; plain values where there is no batch."""
+    fields = {}
+    for name in ("converged", "status", "iterations", "relative_residual", "backward_error", "removed_norm"):
+        values = [getattr(answer, name) for answer in answers]
+        if batch:
+            dtype = object if name == "status" else None
+            fields[name] = np.array(values, dtype=dtype).reshape(batch)
+        else:
+            fields[name] = values[0]
+    norms = [answer.residual_norms for answer in answers]
+    methods = list(dict.fromkeys(answer.method for answer in answers))
+    return SolveResult(
+        x=x,
+        residual_norms=norms if batch else norms[0],
+        setup_seconds=setup,
+        solve_seconds=seconds,
+        method=", ".join(methods),
+        device=device,
+        **fields,
+    )

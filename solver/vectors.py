@@ -35,26 +35,32 @@ def has_tensor(values):
 
 
 class VectorForm:
-    """How b came in: grid array, every cell flat, or the unknowns flat; and its batch axes."""
+    """How b came in: grid array, every cell flat, or the unknowns flat; and its batch axes.
 
-    def __init__(self, tail, batch, place):
-        self.tail, self.batch, self._place = tail, batch, place
-        self._shape = tail if place is None else place.grid_shape
+    With a Crop the arrays that are read and written are those of its box.
+    """
+
+    def __init__(self, tail, batch, place, crop=None):
+        self.tail, self.batch = tail, batch
+        self._crop = None if crop is None or crop.whole else crop
+        self._place = place if self._crop is None else crop.operator
+        self._shape = tail if place is None else self._place.grid_shape
+        self._compressed = place is not None and prod(tail) != place.cells.size
 
     @classmethod
     def flat(cls, size):
         return cls((size,), None, None)
 
     @classmethod
-    def of(cls, operator, b):
+    def of(cls, operator, b, crop=None):
         shape, b = operator.grid_shape, np.asarray(b)
         if b.shape[-len(shape) :] == shape:
-            return cls(shape, None, operator)
+            return cls(shape, None, operator, crop)
         count = int(np.count_nonzero(operator.unknowns))
         if b.ndim and b.shape[-1] == operator.cells.size:
-            return cls((operator.cells.size,), None, operator)
+            return cls((operator.cells.size,), None, operator, crop)
         if b.ndim and b.shape[-1] == count:
-            return cls((count,), None, operator)
+            return cls((count,), None, operator, crop)
         raise ValueError(
             f"b has shape {b.shape}; its last axes must be the grid's {shape}, or one axis of {operator.cells.size} "
             f"cells or {count} unknowns"
@@ -89,6 +95,8 @@ class VectorForm:
         if self.batch is None:
             self.batch = batch
         flat = b.reshape(-1, *self.tail)
+        if self._crop is not None and not self._compressed:
+            flat = self._crop.inside(flat.reshape(-1, *self._crop.grid_shape))
         bad = sum(self._count_bad(one) for one in flat)
         if bad:
             raise ValueError(f"{name} has {bad} entries that are NaN or infinite; remove them before solving")
@@ -122,6 +130,8 @@ class VectorForm:
 
     def write(self, x):
         """Solutions in the form b came in."""
-        if self._place is not None and self.tail not in (x.shape[1:], (x[0].size,)):
+        if self._compressed:
             x = x[:, self._place.unknowns]
+        elif self._crop is not None:
+            x = self._crop.embed(x)
         return x.reshape(*self.batch, *self.tail)
