@@ -1,10 +1,8 @@
 """The coarsest level of a multigrid hierarchy, solved exactly."""
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from deconjugate.solver._coarsest_numba import factor_banded, solve_banded
+from deconjugate.solver._coarsest_numba import factor_banded, first_of_component, solve_banded
 
 
 class Coarsest:
@@ -23,15 +21,15 @@ class Coarsest:
     def __init__(self, level, periodic):
         self._known = level.dinv > 0
         i, j, t = _couplings(level, periodic)
-        given = level.given.astype(np.float64) if level.given.size else np.zeros(level.size)
+        given = _given(level)
         diagonal = given + np.bincount(i, t, level.size) + np.bincount(j, t, level.size)
-        loose = loose_cells(level, periodic)
+        loose = _loose(i, j, given)
         diagonal[loose] += np.where(diagonal[loose] > 0, diagonal[loose], 1.0)
         low, high = np.minimum(i, j), np.maximum(i, j)
         band = int((high - low).max(initial=0))
         rows = np.zeros((level.size, band + 1))
-        np.subtract.at(rows, (high, band - (high - low)), t)
-        rows[:, band] = diagonal
+        np.subtract.at(rows, (low, high - low), t)
+        rows[:, 0] = diagonal
         factor_banded(rows)
         self._factor = rows
 
@@ -42,14 +40,18 @@ class Coarsest:
 
 def loose_cells(level, periodic):
     """True at the first cell of every component of a level that has no given value; bool, flat."""
-    i, j, t = _couplings(level, periodic)
-    n, component = connected_components(coo_array((t, (i, j)), shape=(level.size, level.size)), directed=False)
-    given = level.given.astype(np.float64) if level.given.size else np.zeros(level.size)
-    first = np.full(n, level.size)
-    np.minimum.at(first, component, np.arange(level.size))
-    loose = np.zeros(level.size, bool)
-    loose[first[np.bincount(component, given, n) <= 0]] = True
-    return loose
+    i, j, _ = _couplings(level, periodic)
+    return _loose(i, j, _given(level))
+
+
+def _loose(i, j, given):
+    first = first_of_component(i, j, given.size)
+    held = np.bincount(first, given, given.size) > 0
+    return (first == np.arange(given.size)) & ~held
+
+
+def _given(level):
+    return level.given.astype(np.float64) if level.given.size else np.zeros(level.size)
 
 
 def _couplings(level, periodic):
