@@ -24,7 +24,13 @@ from pathlib import Path
 
 import numpy as np
 from bench_deconvolution import DATA, aperture, galaxies, psf_of
-from deconvolution_peers import oracle_richardson_lucy, oracle_tikhonov, starlet_fista
+from deconvolution_peers import (
+    oracle_richardson_lucy,
+    oracle_tikhonov,
+    oracle_wiener,
+    paper_tikhonov,
+    starlet_fista,
+)
 from machine import describe
 
 from deconjugate.astro import PSF, deconvolve, simulate
@@ -89,9 +95,10 @@ def beside(scene):
 
 def quality(args):
     """Medians of NMSE and of SSIM, every method on the same views; FISTA at the stop that is best for the setting."""
-    print("| PSF | upsample | peak SNR | NMSE: none | Tikhonov, oracle | Richardson-Lucy, oracle | FISTA, best stop |"
+    print("| PSF | upsample | peak SNR | NMSE: none | Tikhonov, 9e-3 |"
+          " Wiener, oracle | Tikhonov, oracle | Richardson-Lucy, oracle | FISTA, best stop |"
           " classical path | network alone | network, corrected | over the best classical | SSIM: FISTA's start |"
-          " classical path | network alone | network, corrected | chi2/N |\n" + "|---" * 16 + "|")  # fmt: skip
+          " classical path | network alone | network, corrected | chi2/N |\n" + "|---" * 18 + "|")  # fmt: skip
     for kind in args.psf:
         for upsample in args.upsample:
             for snr in PEAK_SNR:
@@ -103,15 +110,15 @@ def quality(args):
                     chi2.append(chi)
                     best, path, problem = beside(scene)
                     lucy = oracle_richardson_lucy(*problem)
+                    paper, wiener = paper_tikhonov(*problem[:2]), oracle_wiener(*problem[:2], problem[3])
                     paths.append(path)
                     raw = np.repeat(np.repeat(scene.data, upsample, 0), upsample, 1) / upsample**2 / sigma
                     images = [image / sigma for image in images]
-                    errors.append([nmse(x, truth) for x in (raw, best, lucy, *images)])
+                    errors.append([nmse(x, truth) for x in (raw, paper, wiener, best, lucy, *images)])
                     likeness.append([ssim(x, truth) for x in (best, *images)])
-                none, tikhonov, lucy, classical, alone, corrected = np.median(errors, axis=0)
-                fista = np.median(paths, axis=0).min()
-                values = (none, tikhonov, lucy, fista, classical, alone, corrected)
-                ratio = corrected / min(tikhonov, lucy, fista, classical)
+                *others, classical, alone, corrected = np.median(errors, axis=0)
+                values = (*others, np.median(paths, axis=0).min(), classical, alone, corrected)
+                ratio = corrected / min(values[:-2])
                 print(
                     f"| {kind} | {upsample} | {snr} | " + " | ".join(f"{v:.4f}" for v in values) + f" | {ratio:.2f} | "
                     + " | ".join(f"{v:.3f}" for v in np.median(likeness, axis=0)) + f" | {np.median(chi2):.3f} |",

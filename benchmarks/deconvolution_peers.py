@@ -4,10 +4,11 @@ All use the exact forward model of deconjugate.astro.forward, margins included, 
 """
 
 import numpy as np
+import scipy.fft
 
 from deconjugate.astro.metrics import nmse
 from deconjugate.astro.sparse import gradient_noise, starlet_symbols
-from deconjugate.astro.tikhonov import tikhonov
+from deconjugate.astro.tikhonov import BlockSolver, laplacian, tikhonov
 from deconjugate.operators import Starlet, operator_norm
 
 
@@ -15,6 +16,27 @@ def oracle_tikhonov(model, y, w, truth):
     """Tikhonov with the best of lambda from 1e-4 to 1e4, three a decade."""
     images = (model.crop(tikhonov(model, y, w, lam)) for lam in np.geomspace(1e-4, 1e4, 25))
     return min(images, key=lambda x: nmse(x, truth))
+
+
+def paper_tikhonov(model, y, lam=9e-3):
+    """conj(H) / (|H|^2 + lambda |L|^2), constant included, on pixels cut up: Akhaury et al. (2024)."""
+    u = model.upsample
+    cut = np.repeat(np.repeat(y, u, axis=0), u, axis=1) / u**2
+    # Cutting pixels up puts back what summing them takes to one corner: the same blur, centred.
+    centred = model.transfer * np.exp(-1j * np.pi * (u - 1) * sum(model.frequencies))
+    inverse = centred.conj() / (np.abs(centred) ** 2 + lam * laplacian(model.frequencies) ** 2)
+    return model.crop(scipy.fft.irfft2(scipy.fft.rfft2(cut) * inverse, model.domain_shape))
+
+
+def oracle_wiener(model, y, truth):
+    """Wiener's filter for the exact model, with the spectrum of the truth itself, averaged over rings."""
+    whole = np.zeros(model.domain_shape)
+    whole[model.inside] = truth
+    power = np.abs(np.fft.rfft2(whole)) ** 2 / whole.size
+    ring = np.round(np.hypot(*model.frequencies) * 2 * max(model.domain_shape)).astype(int)
+    mean = np.bincount(ring.ravel(), power.ravel()) / np.maximum(np.bincount(ring.ravel()), 1)
+    solver = BlockSolver(model, 1.0 / np.maximum(mean[ring], 1e-9 * mean.max()))
+    return model.crop(model.to_image(solver.solve(model.from_native(y))))
 
 
 def oracle_richardson_lucy(model, y, w, truth, maxiter=300):
