@@ -1,0 +1,147 @@
+"""How many clumps are found, by putting some into the data."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deconjugate.astro.clumps import find_clumps
+from deconjugate.astro.deconvolve import deconvolve
+from deconjugate.astro.psf import PSF
+
+CLOSE = 0.5  # seeing FWHM between a clump put in and the one found
+RATIO = 0.5, 2.0  # of the fluxes of both: a bright clump nearby is no recovery of a faint one
+
+
+@dataclass(frozen=True, eq=False)
+class Completeness:
+    """Share of the clumps put in that were found, by brightness."""
+
+    shares: np.ndarray  # flux over that of the disc
+    injected: np.ndarray
+    found: np.ndarray
+    flux_ratio: np.ndarray  # median of measured over true, NaN where none was found
+
+    @property
+    def fraction(self):
+        return self.found / np.maximum(self.injected, 1)
+
+
+def clump_completeness(
+    data,
+    psf,
+    noise,
+    *,
+    upsample=2,
+    mask=None,
+    shares=(0.01, 0.02, 0.05, 0.1),
+    trials=4,
+    seed=0,
+    network="default",
+    **find,
+):
+    """Put point-like clumps into the data, one a galaxy at a time, deconvolve, and look for them.
+
+    The clump is added to the data through their PSF, without noise of its own, at a random place of the disc that is
+    further than a seeing FWHM from known clumps and from the nucleus.
+
+    Parameters
+    ----------
+    data : (h, w) array
+        Native, sky subtracted.
+    psf : PSF or array
+    noise : float or (h, w) array
+        1 sigma per pixel.
+    upsample, network
+        As for :func:`deconjugate.astro.deconvolve`.
+    mask : (h, w) bool array, optional
+    shares : sequence of float, > 0
+        Flux of the clumps over that of their disc.
+    trials : int, >= 1
+        Clumps per galaxy and share; each trial is a deconvolution.
+    seed : int
+    **find
+        Further arguments of :func:`deconjugate.astro.clumps.find_clumps`.
+
+    Returns
+    -------
+    Completeness
+
+    Raises
+    ------
+    ValueError
+        There is no galaxy; trials is not positive.
+    """
+    if trials != int(trials) or trials < 1:
+        raise ValueError(f"trials is {trials}; give a whole number, 1 or more")
+    psf = psf if isinstance(psf, PSF) else PSF.from_array(psf)
+    p, rng = psf.fine(upsample, max_size=min(np.shape(data)) * upsample), np.random.default_rng(seed)
+    seeing = psf.fwhm_pix * upsample
+    sigma = np.broadcast_to(np.asarray(noise, dtype=np.float64), np.shape(data))
+    good = np.ones(sigma.shape, bool) if mask is None else ~np.asarray(mask, bool)
+
+    def galaxies(native):
+        sharp = deconvolve(native, psf, upsample=upsample, noise=noise, mask=mask, network=network, progress=False)
+        level = float(np.median(sigma[good]))
+        return find_clumps(
+            sharp.image.data, noise=level, seeing=seeing, upsample=upsample, mask=sharp.image.mask, **find
+        )
+
+    known = galaxies(data)
+    if not known:
+        raise ValueError("there is no galaxy in the image to put clumps in")
+    shares = np.asarray(shares, dtype=float)
+    injected, found, ratios = np.zeros(len(shares), int), np.zeros(len(shares), int), [[] for _ in shares]
+    for k, share in enumerate(shares):
+        for _ in range(int(trials)):
+            places = [_place(galaxy, seeing, rng) for galaxy in known]
+            native = np.array(data, dtype=np.float64)
+            for galaxy, place in zip(known, places):
+                if place is not None:
+                    _add(native, p, place, share * galaxy.disc_flux, upsample)
+            clumps = [clump for galaxy in galaxies(native) for clump in galaxy.clumps]
+            for galaxy, place in zip(known, places):
+                if place is not None:
+                    injected[k] += 1
+                    ratio = _recovered(clumps, place, share * galaxy.disc_flux, seeing)
+                    if ratio is not None:
+                        found[k] += 1
+                        ratios[k].append(ratio)
+    medians = np.array([np.median(r) if r else np.nan for r in ratios])
+    return Completeness(shares, injected, found, medians)
+
+
+def _place(galaxy, seeing, rng):
+    """A random fine pixel (row, column) of the disc, away from known clumps; None where there is no room."""
+    rows, columns = np.nonzero(galaxy.outline)
+    dy, dx = rows - galaxy.y, columns - galaxy.x
+    angle = np.deg2rad(galaxy.pa)
+    along = dx * np.cos(angle) + dy * np.sin(angle)
+    across = (dy * np.cos(angle) - dx * np.sin(angle)) / max(galaxy.axis_ratio, 0.1)
+    rho = np.hypot(along, across)
+    room = (np.hypot(dy, dx) > seeing) & (rho < 0.8 * rho.max())
+    for clump in galaxy.clumps:
+        room &= np.hypot(rows - clump.y, columns - clump.x) > seeing
+    if not room.any():
+        return None
+    i = rng.choice(np.flatnonzero(room))
+    return int(rows[i]), int(columns[i])
+
+
+def _add(native, p, place, flux, upsample):
+    """Add a point source in a fine pixel to the native image."""
+    fine = np.zeros([n * upsample for n in native.shape])
+    here, there = [], []
+    for c, n, k in zip(place, fine.shape, p.shape):
+        first = c - k // 2
+        here.append(slice(max(first, 0), min(first + k, n)))
+        there.append(slice(max(-first, 0), min(k, n - first)))
+    fine[tuple(here)] = flux * p[tuple(there)]
+    h, w = native.shape
+    native += fine.reshape(h, upsample, w, upsample).sum(axis=(1, 3))
+
+
+def _recovered(clumps, place, flux, seeing):
+    """Measured over true flux of the clump, None if it is not found."""
+    near = [c.flux / flux for c in clumps if np.hypot(c.y - place[0], c.x - place[1]) < CLOSE * seeing]
+    near = [ratio for ratio in near if RATIO[0] <= ratio <= RATIO[1]]
+    return min(near, key=lambda ratio: abs(np.log(ratio))) if near else None
