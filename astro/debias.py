@@ -7,7 +7,7 @@ import scipy.ndimage
 
 from deconjugate.astro.apertures import close_fluxes
 
-FLUX_TOLERANCE = 0.3  # sigmas of weighted residual flux that a source may keep
+FLUX_TOLERANCE = 0.3  # sigmas of weighted residual flux that a source may keep, unless another is given
 FLUX_WEIGHT = 10.0  # of the source terms beside the coefficients: a source is one number, its coefficients many
 
 
@@ -22,7 +22,19 @@ class DebiasResult:
     converged: bool
 
 
-def debias(model, dictionary, data, weight, start, support, *, positivity=True, floor=0.0, maxiter=30):
+def debias(
+    model,
+    dictionary,
+    data,
+    weight,
+    start,
+    support,
+    *,
+    positivity=True,
+    floor=0.0,
+    maxiter=30,
+    flux_tolerance=FLUX_TOLERANCE,
+):
     """Active-coefficient correction by conjugate gradients.
 
     .. math:: \\min_x \\tfrac12 || M \\Sigma^{-1} W_d \\, s (y - A x) ||^2 + \\tfrac{\\kappa}{2} \\sum_i f_i^2,
@@ -39,7 +51,7 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     The steps stop when on every plane the kept residual coefficients have reached the noise they must hold, or fall no
     more by 2 per cent a step, and the flux of every source is right:
 
-    .. math:: || M_j \\Sigma_j^{-1} W_j s (y - A x) ||^2 \\le |M_j| \\ \\forall j, \\qquad |f_i| \\le 0.3 \\ \\forall i.
+    .. math:: || M_j \\Sigma_j^{-1} W_j s (y - A x) ||^2 \\le |M_j| \\ \\forall j, \\qquad |f_i| \\le t \\ \\forall i.
 
     A total chi^2 would not see a few per cent of one source's flux. At last the flux of every source in an aperture is
     brought to that of the data: see :func:`deconjugate.astro.apertures.close_fluxes`.
@@ -57,6 +69,9 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
         With ``positivity``, the least value of each pixel: below zero where something will be added to the image.
     maxiter : int
         0 leaves the start as it is.
+    flux_tolerance : float, > 0
+        t. A start whose light is in the right place by itself loses by steps that only the flux asks for: the last of
+        them closes it anyway.
 
     Returns
     -------
@@ -70,7 +85,7 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
     planes, fluxes = terms.measure(data - fitted)
     energy, falling = terms.energy(planes), True
     direction, slope, iteration = None, 1.0, 0
-    while iteration < maxiter and not _reached(energy, terms.counts, fluxes, falling):
+    while iteration < maxiter and not _reached(energy, terms.counts, fluxes, falling, flux_tolerance):
         gradient = model.adjoint(terms.pull(planes, fluxes))
         preconditioned = metric * gradient
         previous, slope = slope, float(np.vdot(gradient, preconditioned))
@@ -91,7 +106,7 @@ def debias(model, dictionary, data, weight, start, support, *, positivity=True, 
         before, energy = energy, terms.energy(planes)
         falling = energy < 0.98 * before
         iteration += 1
-    done = _reached(energy, terms.counts, fluxes, falling)
+    done = _reached(energy, terms.counts, fluxes, falling, flux_tolerance)
     if maxiter:
         least = floor if positivity else None
         x, fluxes, fitted = close_fluxes(model, data, weight, x, metric, support.sources, least)
@@ -136,8 +151,8 @@ class _Terms:
         return np.bincount(self.plane.ravel(), values.ravel(), self.plane.max() + 1)
 
 
-def _reached(energy, counts, fluxes, falling):
-    return bool(np.all((energy <= counts) | ~np.asarray(falling)) and np.all(np.abs(fluxes) <= FLUX_TOLERANCE))
+def _reached(energy, counts, fluxes, falling, tolerance):
+    return bool(np.all((energy <= counts) | ~np.asarray(falling)) and np.all(np.abs(fluxes) <= tolerance))
 
 
 def _metric(model, image, allowed):

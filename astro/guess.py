@@ -59,6 +59,7 @@ class SparseGuess:
     """The l1 image in the dictionary: see :func:`deconjugate.astro.sparse.sparse_deconvolution`."""
 
     name, origin = "classical", "none"
+    flux_tolerance = 0.3  # of the correction that follows, in sigmas
 
     def __call__(self, model, data, weight, start, regularization, region, settings):
         return sparse_deconvolution(
@@ -87,6 +88,7 @@ class NetworkGuess:
     """
 
     name = "network"
+    flux_tolerance = 1.0
 
     def __init__(self, network, origin=""):
         self.network, self.origin = network, origin

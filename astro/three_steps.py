@@ -106,7 +106,8 @@ def _three_steps(model, psf, data, weight, settings, timings):
             image = guess(model, y, w, start, again, smooth.allowed, settings)
             image = np.where(smooth.allowed, image, np.float32(0.0))
             clock(guess.name)
-            final = debias(model, dictionary, y, w, image, smooth, **options).image
+            tolerance = guess.flux_tolerance
+            final = debias(model, dictionary, y, w, image, smooth, flux_tolerance=tolerance, **options).image
             left = (y - model.apply(final))[model.frame]
             clock("debiased")
             return image, final, float(np.square(left, dtype=np.float64).ravel() @ weight.ravel()) / good

@@ -95,7 +95,7 @@ def run(options):
         "arguments": network.arguments,
         "data": asdict(data) | {"galaxies": len(galaxies), "psfs": len(psfs)},
         "recipe": {
-            "start": options.start and Path(options.start).name,
+            "start": options.start and _origin(options.start),
             "batch": options.batch, "crop": options.crop, "pool": options.pool, "renewed": options.renewed,
             "device": str(device),
             "torch": torch.__version__,
@@ -104,6 +104,15 @@ def run(options):
         },
     }  # fmt: skip
     save(network.half(), card, history, config, options)
+
+
+def _origin(start):
+    """How the weights that training begins with were trained, from their card."""
+    from deconjugate.operators.learned import weights
+
+    card = weights.read_card(start, architecture="SwinUNet")
+    spent = {name: card["metrics"][name] for name in ("step", "seconds")}
+    return {name: card[name] for name in ("sha256", "seed", "data", "recipe")} | {"metrics": spent}
 
 
 def _folder(options):
