@@ -7,10 +7,10 @@ import threading
 import warnings
 from contextlib import contextmanager
 
-from deconjugate.astro.commands import clumps, deconvolve, psf
+from deconjugate.astro.commands import clumps, deconvolve, photometry, psf
 from deconjugate.astro.reporting import one_line
 
-COMMANDS = (deconvolve, psf, clumps)
+COMMANDS = (deconvolve, psf, clumps, photometry)
 
 EXAMPLES = """examples:
   deconjugate deconvolve field.fits --psf field.psf -o sharp.fits

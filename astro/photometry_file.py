@@ -1,0 +1,134 @@
+"""An image and its deconvolution in, a table of fluxes out."""
+
+import os
+from importlib.metadata import version
+
+import numpy as np
+
+from deconjugate.astro.atomic import check_output, write_atomically
+from deconjugate.astro.background import background_and_rms
+from deconjugate.astro.fits import read_image
+from deconjugate.astro.photometry import find_sources, photometry
+from deconjugate.astro.wcs import pixel_scale_arcsec
+from deconjugate.astro.zero_point import zero_point
+
+
+def photometry_file(
+    path,
+    deconvolved,
+    output,
+    *,
+    ext=None,
+    noise=None,
+    noise_kind=None,
+    mask=None,
+    radii_arcsec=None,
+    radii_pix=(),
+    positions=None,
+    zero=None,
+    threshold=3.0,
+    sky="map",
+    overwrite=False,
+):
+    """Measure sources in an image and in its deconvolution; what ``deconjugate photometry`` does.
+
+    The sky is measured in the input, as the deconvolution does it, and taken off both.
+
+    Parameters
+    ----------
+    path, deconvolved, output : str or path
+        The input, what ``deconjugate deconvolve`` made of it, and the table (.ecsv).
+    ext, noise, noise_kind, mask
+        Of the input: see :func:`deconjugate.astro.read_image`.
+    radii_arcsec, radii_pix : sequence of float
+        Circular apertures beside the total one, in arcseconds or in pixels of the input.
+    positions : str or path, optional
+        A table (ECSV, FITS, CSV) of sources, with columns ra and dec in degrees, or x and y in pixels of the input from
+        0; their total aperture is the largest radius. Default: sources found in the input.
+    zero : float, optional
+        Magnitude of one count; default what the header says.
+    threshold : float
+        See :func:`deconjugate.astro.photometry.find_sources`.
+    sky : "map", "flat" or "none"
+    overwrite : bool
+
+    Returns
+    -------
+    astropy.table.Table
+
+    Raises
+    ------
+    OSError, KeyError, ValueError
+        See :func:`deconjugate.astro.read_image`; the two images are not the same sky; positions cannot be read.
+    """
+    if not str(output).lower().endswith(".ecsv"):
+        raise ValueError(f"the table {output} must end in .ecsv")
+    check_output(output, overwrite=overwrite)
+    image = read_image(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
+    sharp = read_image(deconvolved)
+    upsample = sharp.shape[0] // image.shape[0]
+    if upsample < 1 or sharp.shape != tuple(n * upsample for n in image.shape):
+        raise ValueError(
+            f"{deconvolved} is {sharp.shape[::-1]} pixels, {path} {image.shape[::-1]}: the one is not made of the other"
+        )
+    scale = pixel_scale_arcsec(image.wcs)
+    radii = list(radii_pix)
+    if radii_arcsec:
+        if scale is None:
+            raise ValueError(f"{path} has no sky coordinates to turn arcsec into pixels; give radii in pixels")
+        radii += [r / scale for r in radii_arcsec]
+    level, rms = background_and_rms(image.data, image.mask, sky=sky)
+    after = np.asarray(sharp.data, dtype=np.float64)
+    if sharp.meta.get("CONSERVE") == "surface brightness":
+        after = after / upsample**2
+    after = after - np.repeat(np.repeat(level, upsample, 0), upsample, 1) / upsample**2
+    rms = rms if noise is None else np.where(image.mask, 0.0, image.uncertainty.array)
+    light = image.data - level
+    if positions is None:
+        places, ellipses = find_sources(light, rms, image.mask, threshold=threshold)
+    else:
+        if not radii:
+            raise ValueError("positions are given without an aperture; give its radius (--aperture)")
+        places = _positions(positions, image.wcs)
+        ellipses = np.tile([max(radii), max(radii), 0.0], (len(places), 1))
+    zero = zero_point(image.meta, image.unit) if zero is None else zero
+    table = photometry(light, after, rms, places, ellipses, upsample=upsample, radii=radii, mask=image.mask, zero=zero)
+    if scale is not None:
+        from astropy import units
+
+        sky_places = (
+            np.array(image.wcs.all_pix2world(places[:, 0], places[:, 1], 0)) if len(places) else np.empty((2, 0))
+        )
+        table.add_columns(list(sky_places), names=["ra", "dec"], indexes=[2, 2])
+        table["ra"].unit = table["dec"].unit = units.deg
+    table.meta.update(
+        {
+            "before": os.path.basename(path),
+            "after": os.path.basename(deconvolved),
+            "pixels": "those of the input, from 0",
+            "zero_point": zero,
+            "made_by": f"deconjugate {version('deconjugate')}",
+        }
+    )
+    write_atomically(
+        output, lambda temporary: table.write(temporary, format="ascii.ecsv", overwrite=True), overwrite=overwrite
+    )
+    return table
+
+
+def _positions(path, wcs):
+    from astropy.table import Table
+
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        table = Table.read(path)
+    except Exception as error:  # astropy tries every reader it has
+        raise ValueError(f"{path} cannot be read as a table: {' '.join(str(error).split())[:200]}") from error
+    names = {name.lower(): name for name in table.colnames}
+    if {"ra", "dec"} <= set(names) and wcs is not None and wcs.has_celestial:
+        ra, dec = (np.asarray(table[names[key]], dtype=float) for key in ("ra", "dec"))
+        return np.stack(wcs.all_world2pix(ra, dec, 0), axis=1)
+    if {"x", "y"} <= set(names):
+        return np.stack([np.asarray(table[names[key]], dtype=float) for key in ("x", "y")], axis=1)
+    raise ValueError(f"{path} has no columns ra and dec, or x and y; it has {', '.join(table.colnames)}")
