@@ -18,6 +18,7 @@ STALE_CARDS = re.compile(
     r"(LON|LAT)POLE[A-Z]?|WCSAXES[A-Z]?|WCSNAME[A-Z]?|RADE(C|)SYS[A-Z]?|EQUINOX[A-Z]?|(A|B|AP|BP)_(\d+_\d+|ORDER|DMAX)|"
     r"(CPDIS|CPERR|CQDIS|D2IMDIS|D2IMERR)\d|D2IMEXT|WAT\d_\d+|END|" + PLATE_CARDS.pattern
 )
+DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d*)?)?|\d\d/\d\d/\d\d")  # of the standard, or its older form
 THIRD_AXIS = re.compile(r"(CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CNAME)3|(CD|PC)3_3")
 
 
@@ -52,6 +53,8 @@ def derived_header(meta, *, wcs=None, unit=None, history=()):
         header = fits.Header([card for card in cards if not STALE_CARDS.fullmatch(card.keyword) and _is_sound(card)])
         if wcs is not None:
             header.update(wcs_cards(wcs))
+        for key in [key for key in header if key.startswith("DATE") and not DATE.fullmatch(str(header[key]).strip())]:
+            del header[key]
     if unit is not None and str(unit):
         header["BUNIT"] = str(unit)
     for line in history:

@@ -1,6 +1,7 @@
 """Images in and out of FITS files: the package's only FITS parser."""
 
 import os
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -11,6 +12,10 @@ from deconjugate.astro.cards import PLATE_CARDS, STALE_CARDS, derived_header
 from deconjugate.astro.hdus import NOISE_WORDS, find_image, image_pixels, open_fits, words
 from deconjugate.astro.wcs import wcs_cards
 
+DISTRACTING_CARDS = re.compile(r"NAXIS[3-9]|" + PLATE_CARDS.pattern)  # from the two axes of the sky
+# Words for units that headers have and astropy has not.
+UNITS = {"counts": "ct", "electrons": "electron", "e-": "electron", "adus": "adu", "counts/s": "ct/s", "cps": "ct/s"}
+UNITS |= {"electrons/s": "electron/s", "e-/s": "electron/s", "counts/sec": "ct/s", "photons": "photon"}
 WITHOUT_DATA = 1e15  # noise of pixels that SWarp and SExtractor mark as bad: variance 1e30
 
 
@@ -255,26 +260,36 @@ def _header_of(hdus, index):
 
 
 def _wcs(header, hdus):
+    from astropy import log
     from astropy.wcs import WCS
 
     if not any(key in header for key in ("CTYPE1", "CRPIX1", "CD1_1", "CDELT1")):
         return None
-    header = type(header)([card for card in header.cards if not PLATE_CARDS.fullmatch(card.keyword)])
+    header = type(header)([card for card in header.cards if not DISTRACTING_CARDS.fullmatch(card.keyword)])
+    header["NAXIS"] = min(header.get("NAXIS", 2), 2)  # of a cube, the sky
+    level = log.level
     try:
+        log.setLevel("ERROR")  # astropy tells of SIP without -SIP, which it reads as such
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # astropy tells of every date and unit it repairs
+            warnings.simplefilter("ignore")  # and of every date and unit it repairs
             wcs = WCS(header, hdus, naxis=2)
             wcs.wcs.set()
-            return wcs
+        numbers = [wcs.wcs.crpix, wcs.wcs.crval, wcs.pixel_scale_matrix]
+        if not all(np.isfinite(values).all() for values in numbers) or not wcs.pixel_scale_matrix.any():
+            raise ValueError("it holds values that are infinite, or not numbers")
+        return wcs
     except Exception as error:  # wcslib raises a dozen classes
         warnings.warn(f"the WCS cannot be read and is left out: {' '.join(str(error).split())}", stacklevel=3)
         return None
+    finally:
+        log.setLevel(level)
 
 
 def _unit(text):
     from astropy import units
 
     text = str(text or "").strip()
+    text = UNITS.get(text.casefold(), text)
     for attempt in (text, text.lower()):
         unit = units.Unit(attempt, parse_strict="silent")
         if not isinstance(unit, units.UnrecognizedUnit):

@@ -12,6 +12,7 @@ from deconjugate.astro.fits import read_frame
 from deconjugate.astro.psf import PSF
 from deconjugate.astro.wcs import pixel_scale_arcsec
 
+PATCH = 7  # pixels of one value, a side, that no noise makes
 IMPOSSIBLE = 10.0  # sigmas below the sky beyond which a pixel is bad
 
 
@@ -74,6 +75,7 @@ def prepare(path, ext, plane, options):
     saturated = np.zeros(image.shape, bool) if saturation is None else image.data >= saturation
     _mask_too(image, saturated)
     gain = header_gain(image.meta, image.unit) if options.gain == "header" else options.gain
+    _mask_too(image, _filled(image))
     level, rms = (x.astype(np.float32) for x in background_and_rms(image.data, image.mask, sky=options.sky))
     if options.noise is None:
         rms = np.fmax(rms, np.where(rms > 0.0, 0.0, header_read_noise(image.meta, gain)))
@@ -85,7 +87,7 @@ def prepare(path, ext, plane, options):
             scale = _scale_of_weight(rms, sigma, image.mask)
             sigma, noise_name = sigma * scale, f"{noise_name} times {scale**-2:.6g} to agree with the sky"
         rms = sigma
-    _mask_too(image, _without_noise(rms, image.mask))
+    _mask_too(image, ~(rms > 0.0))
     sigma = noise_map(image.data, level, np.where(rms > 0.0, rms, 1.0), gain=gain, psf_error=options.psf_error)
     # No light explains these: bleeding columns, defects, undershoots of a resampling.
     _mask_too(image, image.data < level - IMPOSSIBLE * sigma)
@@ -128,16 +130,28 @@ def _scale_of_weight(rms, sigma, mask):
     return float(np.median(rms[good] / sigma[good]))
 
 
-def _without_noise(rms, mask):
-    """Where the noise measures zero: a border or a gap that was filled with one value holds no data."""
-    empty = ~(rms > 0.0)
-    new = empty if mask is None else empty & ~mask
-    if new.any():
-        warnings.warn(
-            f"{np.count_nonzero(new)} pixels in regions without any noise are masked: filled, not observed",
-            stacklevel=3,
-        )
-    return empty
+def _filled(image):
+    """Where a border or a gap was filled with one value: it holds no data, and would pass for sky without noise.
+
+    A patch of 7 x 7 pixels of exactly one value; not looked for where numbers are rounded to more than the noise.
+    """
+    import scipy.ndimage
+
+    data = np.where(np.isfinite(image.data), image.data, 0.0)
+    flat = scipy.ndimage.maximum_filter(data, PATCH) == scipy.ndimage.minimum_filter(data, PATCH)
+    filled = scipy.ndimage.binary_dilation(flat, np.ones((PATCH, PATCH), bool)) if flat.any() else flat
+    new = filled & np.isfinite(image.data) & ~(False if image.mask is None else image.mask)
+    good = data[~filled]
+    if not new.any() or not good.size:
+        return np.zeros(filled.shape, bool)
+    steps = np.diff(np.unique(good[:: max(1, good.size // 10000)]))
+    scatter = 1.4826 * np.median(np.abs(good - np.median(good)))
+    if steps.size and steps.min() > 2.0 * scatter:
+        return np.zeros(filled.shape, bool)
+    warnings.warn(
+        f"{np.count_nonzero(new)} pixels in patches of one value are masked: filled, not observed", stacklevel=3
+    )
+    return filled
 
 
 def _mask_too(image, bad):

@@ -29,7 +29,7 @@ def night(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     y, x = np.mgrid[:33, :37]
     for seed, name in enumerate(NAMES):
-        star = 90.0 * (1.0 + ((y - 15) ** 2 + (x - 17 - seed) ** 2) / 4.0) ** -3.0
+        star = 90.0 * (1.0 + ((y - 15) ** 2 + (x - 17 - seed) ** 2) / 9.85) ** -3.0
         data = star + np.random.default_rng(seed).standard_normal(star.shape) + 20.0
         fits.PrimaryHDU(data.astype(np.float32), fits.Header({"OBJECT": name})).writeto(name)
     return tmp_path
