@@ -10,6 +10,7 @@ Their features are gathered, so that the network is evaluated for many of them a
 import numpy as np
 from numba import njit, prange
 
+from deconjugate.solver._borrowed_numba import borrowed
 from deconjugate.solver._cut_blocks_numba import LOOKS, OPTIONS, look_at_plane
 
 # Faces whose features wait, in the innermost cache, to be evaluated together.
@@ -202,6 +203,8 @@ def _adjust_row(
     axis, i, j, shape, periodic, t, first, second, given, dinv, look, raw, where, waiting, times, net, bound, factor, s
 ):
     """s = factor * t for the low faces of one axis of a row of coarse cells, or soon; returns how many faces wait."""
+    t, first, second, given, dinv = borrowed(t), borrowed(first), borrowed(second), borrowed(given), borrowed(dinv)
+    look, raw, where, factor, s = borrowed(look), borrowed(raw), borrowed(where), borrowed(factor), borrowed(s)
     m0, m1, m2 = shape
     slot = i & 1
     high = _cell(axis, i, j, slot, m0, m1, m2)
@@ -239,8 +242,11 @@ def _adjust_row(
 
 @njit(**OPTIONS)
 def _adjust_planes(fine, coarse, shape, coarse_shape, periodic, axes, factors, net, given_net, bound, out, start, stop):
+    fine = borrowed(fine[0]), borrowed(fine[1]), borrowed(fine[2]), borrowed(fine[3])
     t0, t1, t2, given, dinv = coarse
+    t0, t1, t2, given, dinv = borrowed(t0), borrowed(t1), borrowed(t2), borrowed(given), borrowed(dinv)
     s0, s1, s2, extra = out
+    s0, s1, s2, extra = borrowed(s0), borrowed(s1), borrowed(s2), borrowed(extra)
     m0, m1, m2 = coarse_shape
     r = np.zeros((9, shape[2]), np.float32)
     rows = (r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8])

@@ -15,6 +15,8 @@ _PROGRESS = 0.5
 _ASTRAY = 100.0
 # At most so many iterations before the true residual replaces the recursion's.
 _LONGEST = 30
+# The last iteration gets the light cycle where it has to gain no more than this power of what an iteration has gained.
+_LIGHT = 0.3
 # Grids of at most this many cells are worked on by one thread: waking the others costs more.
 _SERIAL = 8192
 
@@ -33,14 +35,17 @@ class CertifiedConjugateGradient:
     finest : level of a Multigrid
         The operator's arrays in single precision.
     null_space : NullSpace
+    light : callable like preconditioner.apply, optional
+        A cheaper one, symmetric positive (semi)definite too, for a last iteration that has little left to gain.
 
     Source: van der Vorst and Ye, SIAM J. Sci. Comput. 22, 835 (2000); Clark et al., Comput. Phys. Commun. 181,
     1517 (2010).
     """
 
-    def __init__(self, operator, preconditioner, finest, null_space):
+    def __init__(self, operator, preconditioner, finest, null_space, light=None):
         self.operator, self.preconditioner = operator, preconditioner
         self.finest, self.null_space = finest, null_space
+        self._light = preconditioner.apply if light is None else light
         self._work = self._residual = None
 
     def solve(self, b, x, target, maxiter, callback=None, *, blank=False):
@@ -86,7 +91,9 @@ class CertifiedConjugateGradient:
                 if norm <= goal or norm > _ASTRAY * lowest or len(norms) > maxiter:
                     break
                 lowest = min(lowest, norm)
-                self.preconditioner.apply(r, z)
+                gained = (norms[0] / norm) ** (_LIGHT / max(len(norms) - 1, 1))
+                enough = ends and len(norms) > 1 and norm <= gained * goal
+                (self._light if enough else self.preconditioner.apply)(r, z)
                 zr, zq, rp = kernels.products(z, r, p, q, n, chunks)
                 # Conjugate to the last direction and exact along the new one by definition, not by the recursion's
                 # <r, z>: rounding in z and the replaced residual do no harm, and p may be in another unit than z.

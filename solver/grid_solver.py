@@ -168,9 +168,10 @@ class GridSolver:
             return solve_in_stages(self.operator, cycle, b, x, target, left, callback)
         cycle = self._learned() if method == "learned" else self._multigrid()
         inverse = _BoxOnDomain(self._box(), self.operator) if method == "dct" else cycle
+        light = None if method == "dct" else cycle.apply_light
         loop = self._part(
             f"{method} loop",
-            lambda: CertifiedConjugateGradient(self.operator, inverse, cycle.levels[0], self.null_space),
+            lambda: CertifiedConjugateGradient(self.operator, inverse, cycle.levels[0], self.null_space, light),
         )
         return loop.solve(b, x, target, left, callback, blank=blank)
 

@@ -127,7 +127,12 @@ class Multigrid:
         self._visit(0, r, out)
         return out
 
-    def _visit(self, depth, b, x):
+    def apply_light(self, r, out):
+        """The same with the first half of the half-sweeps on the finest level, both colours at least."""
+        self._visit(0, r, out, light=True)
+        return out
+
+    def _visit(self, depth, b, x, light=False):
         level = self.levels[depth]
         if depth == len(self.levels) - 1:
             self._coarsest.solve(b, x)
@@ -136,6 +141,8 @@ class Multigrid:
         if coarse.x is None:
             coarse.x, coarse.b = np.empty(coarse.size, np.float32), np.empty(coarse.size, np.float32)
         weights = self.relaxation[min(depth, len(self.relaxation) - 1)]
+        if light:
+            weights = weights[: max(2, weights.size // 2)]
         self._smooth(level, x, b, weights, False, coarse)
         kernels.restrict_residual(
             x, b, level.dinv, level.runs, level.shape, self.periodic, level.factors, level.moved,

@@ -107,3 +107,45 @@ def test_update_is_a_new_solver_of_the_same_kind():
     b = gallery.white_noise(fresh, 2)
     expected = solve(fresh, b, rtol=1e-10, method="multigrid")
     np.testing.assert_array_equal(moved.solve(b, rtol=1e-10).x, expected.x)
+
+
+@pytest.mark.parametrize(("method", "name"), [("multigrid", "anisotropic"), ("learned", "sphere")])
+def test_light_cycle_is_symmetric_positive_and_kept_for_the_end(monkeypatch, method, name):
+    operator = gallery.problems[name]((33, 20, 27), seed=1)
+    cycle = PoissonSolver(operator, method=method)._grid.cycle().multigrid
+    rng = np.random.default_rng(5)
+    inside = operator.unknowns.ravel()
+    x = (rng.standard_normal((6, inside.size)) * inside).astype(np.float32)
+    y = np.stack([cycle.apply_light(row, np.empty_like(row)) for row in x]).astype(float)
+    products = x @ y.T
+    assert abs(products - products.T).max() < 1e-5 * abs(products).max()
+    assert np.linalg.eigvalsh((products + products.T) / 2).min() > 0
+    calls = []
+    for kind in ("apply", "apply_light"):
+        plain = getattr(Multigrid, kind)
+
+        def watched(self, r, out, plain=plain, kind=kind):
+            calls.append(kind)
+            return plain(self, r, out)
+
+        monkeypatch.setattr(Multigrid, kind, watched)
+    b = gallery.white_noise(operator, 1)
+    tolerances = np.geomspace(1e-6, 3e-5, 8)
+    results = [solve(operator, b, method=method, rtol=rtol) for rtol in tolerances]
+    assert all(result.converged for result in results)
+    assert "apply_light" in calls
+    assert calls.count("apply") > 2 * calls.count("apply_light")
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 2), (9, 1), (6, 1, 700), (5, 3, 1100)])
+@pytest.mark.parametrize("boundary", ["neumann", "dirichlet", "periodic"])
+def test_rows_longer_than_a_run_and_shorter_than_a_vector(shape, boundary):
+    cells = np.ones(shape, bool)
+    cells[0, 0, ...] = False
+    operator = PoissonOperator(cells, boundary=boundary, coefficient=np.random.default_rng(2).uniform(1, 2, shape))
+    products, y, _ = gram(operator)
+    assert abs(products - products.T).max() < 1e-5 * abs(products).max()
+    assert not y[:, ~operator.unknowns.ravel()].any()
+    b = gallery.white_noise(operator, 1)
+    result = solve(operator, b, method="multigrid")
+    assert result.converged
