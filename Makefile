@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := $(wildcard operators/*.py solver/*.py astro/*.py operators/*/*.py astro/*/*.py) pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-full dev clean
+.PHONY: help demo test fuzz lint bench bench-full dev clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,6 +42,9 @@ $(VENV)/.bench: $(VENV)/.dependencies
 	-$(PIP) --constraint constraints.txt --no-build-isolation ilupp
 	-$(PIP) --constraint constraints.txt --no-build-isolation pyamgcl
 	touch $@
+
+fuzz: $(VENV)/.package  ## 2,000 damaged FITS files: each an error in words or a result
+	cd benchmarks && OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python fuzz_files.py --count 2000
 
 bench: $(VENV)/.package $(VENV)/.bench  ## every benchmark, short
 	cd benchmarks && for b in bench_*.py; do $(BIN)/python $$b --quick || exit 1; done

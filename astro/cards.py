@@ -87,6 +87,6 @@ def _is_sound(card):
         card.verify("silentfix+exception")
         image = card.image
         image.encode("ascii")
-        return image.isprintable() and (card.keyword != "" or not str(card.value).strip().startswith("="))
+        return image.isprintable() and card.keyword == card.keyword.upper()
     except Exception:  # astropy parses a card when it is first looked at, and fails in many ways
         return False
