@@ -3,6 +3,7 @@
     python benchmarks/bench_network.py quality [--upsample 2 4] [--psf moffat psfex] [--step 3]
     python benchmarks/bench_network.py classical [--step 2]
     python benchmarks/bench_network.py flux [--seeds 2]
+    python benchmarks/bench_network.py shapes
     python benchmarks/bench_network.py robust
     python benchmarks/bench_network.py blank [--frames 1000]
     python benchmarks/bench_network.py calibration [--upsample 2] [--realisations 16]
@@ -36,10 +37,11 @@ from machine import describe
 from deconjugate.astro import PSF, deconvolve, simulate
 from deconjugate.astro.forward import DataModel
 from deconjugate.astro.metrics import flux_error, nmse, scatter
+from deconjugate.astro.shape import fwhm_pix
 
 PEAK_SNR = (10, 20, 50, 200)
 BINS = (1, 1.5, 2, 3, 5, 8, 12, 20, 40, 80, np.inf)
-SECTIONS = ("quality", "classical", "flux", "robust", "blank", "calibration", "speed")
+SECTIONS = ("quality", "classical", "flux", "shapes", "robust", "blank", "calibration", "speed")
 
 
 def chosen(args):
@@ -176,6 +178,39 @@ def flux(args):
                     flush=True,
                 )
     print(f"({len(rows)} views a row)")
+
+
+def shapes(args):
+    """Error of the ellipticity of galaxies, |e - e_true|, and the width of stars, which should be 2 fine pixels."""
+    names = ("none", "Tikhonov, oracle", "classical path", "network alone", "network, corrected")
+    print("| PSF | upsample | peak SNR | ellipticity: " + " | ".join(names) + " | FWHM of stars: classical path |"
+          " network alone | network, corrected |\n" + "|---" * 11 + "|")  # fmt: skip
+    for kind, upsample, snr in itertools.product(args.psf, args.upsample, PEAK_SNR):
+        errors, widths = [], []
+        for psf, scene in views(args, kind, upsample, snr):
+            right = ellipticity(scene.truth, scene.truth)
+            raw = np.repeat(np.repeat(scene.data, upsample, 0), upsample, 1)
+            images, _ = ours(args, scene, psf)
+            images = raw, beside(scene)[0], *images
+            errors.append([np.hypot(*(ellipticity(x, scene.truth) - right)) for x in images])
+        for seed in range(5):
+            sky = np.zeros((64 * upsample,) * 2)
+            sky[29 * upsample + seed % upsample, 30 * upsample] = 1.0
+            psf = psf_of(kind, seed)
+            scene = simulate(sky, psf, upsample=upsample, peak_snr=snr, seed=[seed, snr])
+            widths.append([fwhm_pix(image) for image in ours(args, scene, psf)[0]])
+        print(f"| {kind} | {upsample} | {snr} | " + " | ".join(f"{v:.3f}" for v in np.median(errors, axis=0)) + " | "
+              + " | ".join(f"{v:.2f}" for v in np.median(widths, axis=0)) + " |", flush=True)  # fmt: skip
+
+
+def ellipticity(image, truth):
+    """(e1, e2) of the moments of an image under a round Gaussian of the truth's size around its centre."""
+    y, x = np.indices(truth.shape)
+    total = truth.sum()
+    dy, dx = y - (truth * y).sum() / total, x - (truth * x).sum() / total
+    weight = np.exp(-0.5 * (dx**2 + dy**2) / max((truth * (dx**2 + dy**2)).sum() / total / 2, 2.0))
+    xx, yy, xy = ((image * weight * m).sum() for m in (dx**2, dy**2, dx * dy))
+    return np.array([xx - yy, 2 * xy]) / (xx + yy)
 
 
 def robust(args):
