@@ -1,0 +1,205 @@
+"""PSFs measured on the stars of simulated fields, beside the truth, beside photutils, and what a wrong PSF does.
+
+    python benchmarks/bench_psf.py [measured | errors | all] [--quick] [--draw psf-errors.png]
+
+measured: 60 stars of peak SNR 10 to 1000 and 12 galaxies on 311 x 347 pixels. FWHM of the PSF measured over the true
+one; ||e - truth||_1 on a grid of 4 samples a pixel, beside what the file says of itself (half of the stars against the
+other half); and that of photutils' EPSFBuilder on the same stars, at the best of three settings as the truth has it.
+PSFEx models of real exposures are looked for in DECONJUGATE_DATA, else beside the checkout.
+errors: a galaxy of peak SNR 40 and five stars of 7 to 200 deconvolved with PSFs that are too narrow or too wide.
+"""
+
+import argparse
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import describe
+
+from deconjugate.astro import PSF, deconvolve, simulate
+from deconjugate.astro.metrics import nmse
+from deconjugate.astro.parametric import parametric_galaxy
+from deconjugate.astro.star_psf import measure_psf
+
+DATA = Path(os.environ.get("DECONJUGATE_DATA", Path(__file__).parents[1].parent / "shared" / "data"))
+SAMPLING = 4  # fine pixels per pixel of the star fields
+PEAK_SNR, SKY = 1000.0, 50.0
+WIDTHS = (-0.10, -0.05, -0.02, 0.0, 0.02, 0.05, 0.10)
+DRAWN = (-0.10, -0.05, 0.0, 0.05, 0.10)
+
+
+def star_field(psf, seed, shape=(311, 347), stars=60, galaxies=12):
+    rng = np.random.default_rng(seed)
+    sky = np.zeros([SAMPLING * n for n in shape], np.float32)
+    for flux in 1e5 * 10 ** rng.uniform(-2, 0, stars):
+        sky[tuple(rng.integers(0, n) for n in sky.shape)] += flux
+    y, x = np.mgrid[-40:41, -40:41]
+    for _ in range(galaxies):
+        i, j = (rng.integers(60, n - 60) for n in sky.shape)
+        galaxy = np.exp(-np.hypot(x, y / rng.uniform(0.4, 1.0)) / rng.uniform(3.0, 8.0))
+        sky[i - 40 : i + 41, j - 40 : j + 41] += galaxy * 1e5 * 10 ** rng.uniform(-1, 0) / galaxy.sum()
+    return simulate(sky, psf, upsample=SAMPLING, peak_snr=PEAK_SNR, background=SKY, seed=seed)
+
+
+def difference(one, other):
+    """||one - other||_1 on the fine grid."""
+    arrays = [p.fine(SAMPLING) for p in (one, other)]
+    sides = [max(a.shape[i] for a in arrays) for i in (0, 1)]
+    padded = [np.pad(a, [((s - n) // 2,) * 2 for s, n in zip(sides, a.shape)]) for a in arrays]
+    return float(np.abs(padded[0] - padded[1]).sum())
+
+
+def photutils_psf(scene, measured):
+    """EPSFBuilder on the stars that were used: the PSF of the setting that is nearest to the truth."""
+    from astropy.nddata import NDData
+    from astropy.table import Table
+    from photutils.psf import EPSFBuilder, extract_stars
+
+    size = 2 * int(4.0 * measured.fwhm_pix) + 1
+    table = Table({"x": measured.stars["x"], "y": measured.stars["y"]})
+    psfs = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for oversampling, kernel in ((2, "quartic"), (2, "quadratic"), (4, "quartic")):
+            stars = extract_stars(NDData(np.asarray(scene.data, float) - SKY), table, size=size)
+            builder = EPSFBuilder(oversampling=oversampling, smoothing_kernel=kernel, maxiters=10, progress_bar=False)
+            psfs.append(PSF.from_epsf(builder(stars)[0]))
+    return psfs
+
+
+def fields(quick):
+    """Names and PSFs."""
+    yield "Moffat, FWHM 3.5, beta 3", PSF.moffat(3.5)
+    yield "Moffat, FWHM 1.8, beta 3.5", PSF.moffat(1.8, beta=3.5)
+    if quick:
+        return
+    yield "Moffat, FWHM 4, beta 2.5, ellipticity 0.15", PSF.moffat(4.0, beta=2.5, ellipticity=0.15, pa=30.0)
+    yield "Gaussian, FWHM 6", PSF.gaussian(6.0)
+    core, halo = PSF.gaussian(3.0).fine(SAMPLING), PSF.moffat(6.0, ellipticity=0.3, pa=70.0).fine(SAMPLING)
+    inner = tuple(slice((n - m) // 2, (n + m) // 2) for n, m in zip(halo.shape, core.shape))
+    both = 0.4 * halo
+    both[inner] += 0.6 * core
+    # Samples of the PSF integrated over fine pixels, as the simulation takes them.
+    yield "Gaussian of 3 and Moffat of 6, 60 : 40", _as_it_is(both)
+    for path in sorted((DATA / "psfex" / "val").glob("*")):
+        yield f"PSFEx, {path.name[:22]}", _as_it_is(np.maximum(PSF.from_file(path).fine(SAMPLING), 0.0))
+
+
+class _Fixed(PSF):
+    """A PSF that is given on the grid of the star fields."""
+
+    def __init__(self, p):
+        self.p = p / p.sum()
+
+    def fine(self, upsample, **_):
+        if upsample == SAMPLING:
+            return self.p
+        raise ValueError(f"known for {SAMPLING} samples a pixel only")
+
+
+def _as_it_is(p):
+    return _Fixed(p)
+
+
+def true_fwhm(p):
+    """FWHM of the effective PSF, from the fine grid."""
+    from deconjugate.astro.shape import fwhm_pix
+
+    kernel = np.ones(SAMPLING)
+    rows = np.apply_along_axis(np.convolve, 0, p, kernel)
+    return float(fwhm_pix(np.apply_along_axis(np.convolve, 1, rows, kernel))) / SAMPLING
+
+
+def measured(quick):
+    print("| PSF of the field | stars | FWHM over the true one | error in light | as it says itself | photutils |")
+    print("|---|---|---|---|---|---|")
+    for seed, (name, psf) in enumerate(fields(quick)):
+        scene = star_field(psf, seed)
+        found = measure_psf(scene.data, SKY, scene.noise_map)
+        try:
+            peer = f"{min(difference(p, psf) for p in photutils_psf(scene, found)):.3f}"
+        except Exception as error:  # a peer that fails is reported, not hidden
+            peer = f"fails: {type(error).__name__}"
+        ratio = found.fwhm_pix / true_fwhm(psf.fine(SAMPLING))
+        error = difference(found.psf, psf)
+        print(f"| {name} | {found.count} | {ratio:.4f} | {error:.3f} | {found.error:.3f} | {peer} |", flush=True)
+
+
+def scene_of_errors():
+    """A galaxy and five stars of very different brightness."""
+    sky = np.zeros((192, 256), np.float32)
+    galaxy = parametric_galaxy(np.random.default_rng(5), radius=11.0)
+    h, w = galaxy.shape
+    sky[96 - h // 2 : 96 - h // 2 + h, 92 - w // 2 : 92 - w // 2 + w] = galaxy
+    for row, column, flux in ((40, 210, 60.0), (100, 200, 20.0), (150, 215, 6.0), (165, 60, 20.0), (60, 176, 2.0)):
+        sky[row, column] += flux
+    return simulate(sky, PSF.moffat(3.5), upsample=2, peak_snr=200, seed=3)
+
+
+def errors(draw):
+    scene = scene_of_errors()
+    stars = [(40, 210), (100, 200), (150, 215), (165, 60)]
+    light = np.s_[46:146, 42:142]
+    results = {}
+    print(
+        "| width of the PSF | error in light | squared error of the image | galaxy's flux | reduced chi2 | residuals at stars |"
+    )
+    print("|---|---|---|---|---|---|")
+    for wrong in WIDTHS:
+        psf = PSF.moffat(3.5 * (1.0 + wrong))
+        result = deconvolve(scene.data, psf, noise=scene.noise_map, progress=False)
+        results[wrong] = result
+        flux = result.image.data[light].sum() / scene.truth[light].sum()
+        around = [np.abs(result.residual[r // 2 - 3 : r // 2 + 4, c // 2 - 3 : c // 2 + 4]).max() for r, c in stars]
+        print(
+            f"| {wrong:+.0%} | {difference(psf, PSF.moffat(3.5)):.3f} | {nmse(result.image.data, scene.truth):.4f} | "
+            f"{flux:.4f} | {result.reduced_chi2:.3f} | up to {max(around):.1f} sigma |",
+            flush=True,
+        )
+    if draw:
+        _draw(draw, scene, results)
+
+
+def _draw(path, scene, results):
+    from matplotlib.figure import Figure
+
+    from deconjugate.astro.qa import stretch
+
+    figure = Figure(figsize=(13.0, 4.6), layout="constrained")
+    axes = figure.subplots(2, len(DRAWN))
+    sigma = float(scene.noise_map.flat[0])
+    for column, wrong in enumerate(DRAWN):
+        image, residual = results[wrong].image.data, results[wrong].residual
+        top = np.percentile(scene.truth, 99.7)
+        axes[0, column].imshow(stretch(image, 0.5 * sigma, top), origin="lower", cmap="gray", interpolation="nearest")
+        axes[0, column].set_title(
+            "right PSF" if not wrong else f"{abs(wrong):.0%} too {'narrow' if wrong < 0 else 'wide'}"
+        )
+        axes[1, column].imshow(residual, origin="lower", cmap="RdBu_r", vmin=-5, vmax=5, interpolation="nearest")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    axes[0, 0].set_ylabel("deconvolved")
+    axes[1, 0].set_ylabel("residual, -5 to 5 sigma")
+    figure.savefig(path, dpi=64)
+    print(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("section", nargs="?", choices=("measured", "errors", "all"), default="all")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--draw", metavar="PNG", help="a picture of what errors do")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(describe() + "\n")
+    if args.section in ("measured", "all"):
+        measured(args.quick)
+    if args.section in ("errors", "all"):
+        print()
+        errors(args.draw)
+
+
+if __name__ == "__main__":
+    main()
