@@ -184,6 +184,8 @@ def fuzz(count, seed):
                 raise KeyboardInterrupt
             outcomes[how, outcome] += 1
             os.unlink(path)
+            if number % 100 == 99:
+                print(f"{number + 1} files, {len(failures)} failures", file=sys.stderr, flush=True)
     return outcomes, failures
 
 
