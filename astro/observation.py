@@ -23,7 +23,7 @@ def observation(image, noise=None, mask=None):
 
     Parameters
     ----------
-    image : (h, w) or (N, h, w) array, or astropy.nddata.CCDData
+    image : (h, w) or (N, h, w) array, masked array or Quantity, or astropy.nddata.CCDData or NDData
         NaN and infinite pixels are bad. A CCDData brings its uncertainty, mask, WCS, unit and meta along.
     noise : float, or array that broadcasts to the image, optional
         1 sigma per pixel. Default the uncertainty of a CCDData, else :func:`deconjugate.operators.estimate_noise`.
@@ -34,7 +34,8 @@ def observation(image, noise=None, mask=None):
     Raises
     ------
     ValueError
-        Wrong number of axes or shapes that do not fit; noise zero, negative or NaN on a good pixel; no good pixel.
+        Wrong number of axes or shapes that do not fit; noise zero, negative or NaN on a good pixel; no good pixel;
+        an uncertainty of unknown type.
     TypeError
         image is not numeric.
     """
@@ -46,7 +47,16 @@ def observation(image, noise=None, mask=None):
         if image.uncertainty is not None:
             from astropy.nddata import StdDevUncertainty
 
+            if image.uncertainty.uncertainty_type not in ("std", "var", "ivar"):
+                raise ValueError(
+                    f"the uncertainty of the image is of the type {image.uncertainty.uncertainty_type!r}: make it a "
+                    "StdDevUncertainty, VarianceUncertainty or InverseVariance"
+                )
             uncertainty = image.uncertainty.represent_as(StdDevUncertainty).array
+    elif isinstance(image, np.ma.MaskedArray):
+        own_mask = np.ma.getmaskarray(image)
+    elif hasattr(image, "unit"):  # a Quantity
+        unit = image.unit
     data = np.asarray(data)
     if data.dtype.kind not in "fiub":
         raise TypeError(f"image has dtype {data.dtype}; give a real numeric array")
