@@ -2,12 +2,12 @@
 
     python benchmarks/bench_clumps.py [--galaxies 40] [--separation 2] [--seed 2] [--quick]
 
-Seeing a Moffat of FWHM 3 pixels, two fine pixels to a pixel. A drawn clump is found where a reported one lies within
-half a seeing FWHM (3 fine pixels) of it, the brighter ones first, each only once. Recall: of the clumps of 5 per cent
-of the disc's flux or more. Precision: of all clumps reported, and of those reported with 5 per cent or more; each has to
-be some clump drawn, however faint. "truth" is the sky at the target resolution without noise: what the finder makes of a
-perfect deconvolution, checked first. Flux: measured over true of the clumps of 5 per cent and more that are found. The
-last columns: recall by the distance to the nearest other clump, in fine pixels.
+Seeing a Moffat of FWHM 3 pixels, two fine pixels to a pixel. A drawn clump is found where a reported one lies
+within half a seeing FWHM (3 fine pixels) of it, the brighter ones first, each only once. Recall: of the clumps of 5
+per cent of the disc's flux or more. Precision: of all clumps reported, and of those reported with 5 per cent or
+more; each has to be some clump drawn, however faint. "truth" is the sky at the target resolution without noise:
+what the finder makes of a perfect deconvolution, checked first. Flux: measured over true of the clumps of 5 per
+cent and more that are found. The last columns: recall by the distance to the nearest other clump, in fine pixels.
 """
 
 import argparse
