@@ -72,7 +72,7 @@ def line(name, s):
     ]
     cells += [f"{np.median(s['flux']):.2f} +- {1.4826 * np.median(np.abs(s['flux'] - np.median(s['flux']))):.2f}"]
     for low, high in DISTANCES:
-        here = (s["near"] >= low) & (s["near"] < high)
+        here = (s["near"] >= low) & ((s["near"] < high) | np.isinf(high))
         cells.append(f"{np.sum(s['bright'][here])}/{np.count_nonzero(here)}")
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
