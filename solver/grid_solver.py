@@ -3,6 +3,7 @@
 import numpy as np
 
 from deconjugate.operators.learned.weights import WeightsError
+from deconjugate.operators.poisson import Cell
 from deconjugate.solver.certified import CertifiedConjugateGradient
 from deconjugate.solver.conjugate import conjugate_gradient
 from deconjugate.solver.double_multigrid import DoubleMultigrid, solve_in_stages
@@ -206,4 +207,4 @@ class _BoxOnDomain:
 
 
 def _is_plain_box(operator):
-    return operator._faces is None and bool(operator.unknowns.all())
+    return operator._is_uniform and bool(operator.cells.min() == operator.cells.max() == Cell.INTERIOR)

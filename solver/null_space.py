@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from deconjugate.solver import _null_space_numba as kernels
+from deconjugate.solver.vectors import chunk_count
+
 
 class NullSpace:
     """Constants on the components that touch no given value."""
@@ -11,8 +14,9 @@ class NullSpace:
         if not self.labels:
             return
         if operator.n_components == 1:
-            self.unknowns = operator.unknowns
-            self.count = np.count_nonzero(self.unknowns)
+            self.cells = operator.cells.reshape(-1)
+            self._chunks = chunk_count(self.cells.size)
+            self.count = int(kernels.count_unknowns(self.cells, self._chunks))
         else:
             self.components = operator.components.ravel()
             self.null = np.zeros(operator.n_components + 1, bool)
@@ -20,18 +24,24 @@ class NullSpace:
             self.count = np.maximum(np.bincount(self.components, minlength=self.null.size), 1)
 
     def _means(self, x):
-        if hasattr(self, "unknowns"):
-            return float(x.sum()) / self.count
         return np.where(self.null, np.bincount(self.components, x.ravel(), self.null.size) / self.count, 0.0)
 
     def project(self, b):
-        """Take from b, in place, its part in the null space; returns the norm of that part."""
+        """Take from b, in place, its part in the null space; returns the norm of that part.
+
+        b is a float64 array of the grid, zero outside the unknowns.
+        """
         if not self.labels:
             return 0.0
+        if hasattr(self, "cells"):
+            work = np.ascontiguousarray(b)
+            flat = work.reshape(-1)
+            mean = float(kernels.sum_unknowns(flat, self.cells, self._chunks)) / self.count
+            kernels.subtract_from_unknowns(flat, self.cells, mean, self._chunks)
+            if work is not b:
+                b[...] = work
+            return abs(mean) * float(np.sqrt(self.count))
         means = self._means(b)
-        if hasattr(self, "unknowns"):
-            np.subtract(b, means, out=b, where=self.unknowns)
-            return abs(means) * float(np.sqrt(self.count))
         b -= means[self.components].reshape(b.shape)
         return float(np.sqrt((means**2 * self.count).sum()))
 

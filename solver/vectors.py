@@ -16,10 +16,11 @@ def norm(x):
     kernel needs.
     """
     flat = np.ascontiguousarray(x).reshape(-1)
-    return float(np.sqrt(squared_norm(flat, _chunks(flat.size))))
+    return float(np.sqrt(squared_norm(flat, chunk_count(flat.size))))
 
 
-def _chunks(size):
+def chunk_count(size):
+    """Chunks of a flat array for the threads to share; one where waking them would cost more."""
     return 4 * numba.get_num_threads() if size > 65536 else 1
 
 
@@ -105,7 +106,7 @@ class VectorForm:
     def _count_bad(self, one):
         if self._on_grid(one):
             cells = self._place.cells.reshape(-1)
-            return int(count_bad(np.ascontiguousarray(one).reshape(-1), cells, _chunks(one.size)))
+            return int(count_bad(np.ascontiguousarray(one).reshape(-1), cells, chunk_count(one.size)))
         bad = ~np.isfinite(one)
         if self._place is not None and one.size == self._place.cells.size:
             bad = bad.reshape(self._place.grid_shape) & self._place.unknowns
@@ -121,7 +122,7 @@ class VectorForm:
             full[...] = one
         elif self._on_grid(one):
             cells = self._place.cells.reshape(-1)
-            copy_unknowns(np.ascontiguousarray(one).reshape(-1), cells, full.reshape(-1), _chunks(one.size))
+            copy_unknowns(np.ascontiguousarray(one).reshape(-1), cells, full.reshape(-1), chunk_count(one.size))
         elif one.size == full.size:
             np.multiply(one.reshape(full.shape), 1.0, out=full, where=self._place.unknowns)
         else:
