@@ -99,8 +99,9 @@ def quality(args):
     """Medians of NMSE and of SSIM, every method on the same views; FISTA at the stop that is best for the setting."""
     print("| PSF | upsample | peak SNR | NMSE: none | Tikhonov, 9e-3 |"
           " Wiener, oracle | Tikhonov, oracle | Richardson-Lucy, oracle | FISTA, best stop |"
-          " classical path | network alone | network, corrected | over the best classical | SSIM: FISTA's start |"
-          " classical path | network alone | network, corrected | chi2/N |\n" + "|---" * 18 + "|")  # fmt: skip
+          " classical path | network alone | network, corrected | over the best classical |"
+          " the same view by view (network alone) | SSIM: FISTA's start |"
+          " classical path | network alone | network, corrected | chi2/N |\n" + "|---" * 19 + "|")  # fmt: skip
     for kind in args.psf:
         for upsample in args.upsample:
             for snr in PEAK_SNR:
@@ -118,11 +119,15 @@ def quality(args):
                     images = [image / sigma for image in images]
                     errors.append([nmse(x, truth) for x in (raw, paper, wiener, best, lucy, *images)])
                     likeness.append([ssim(x, truth) for x in (best, *images)])
-                *others, classical, alone, corrected = np.median(errors, axis=0)
-                values = (*others, np.median(paths, axis=0).min(), classical, alone, corrected)
-                ratio = corrected / min(values[:-2])
+                stop = np.median(paths, axis=0).argmin()
+                errors = np.insert(errors, 5, np.array(paths)[:, stop], axis=1)
+                values = np.median(errors, axis=0)
+                best = values[:-2].argmin()
+                ratio = values[-1] / values[best]
+                alone, both = np.exp(np.median(np.log(np.array(errors)[:, -2:] / np.array(errors)[:, [best]]), axis=0))
                 print(
-                    f"| {kind} | {upsample} | {snr} | " + " | ".join(f"{v:.4f}" for v in values) + f" | {ratio:.2f} | "
+                    f"| {kind} | {upsample} | {snr} | " + " | ".join(f"{v:.4f}" for v in values)
+                    + f" | {ratio:.2f} | {both:.2f} ({alone:.2f}) | "
                     + " | ".join(f"{v:.3f}" for v in np.median(likeness, axis=0)) + f" | {np.median(chi2):.3f} |",
                     flush=True,
                 )  # fmt: skip
