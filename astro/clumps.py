@@ -1,5 +1,6 @@
 """Clumps of disc galaxies: compact structures of a deconvolved image above the disc that they lie in."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +77,7 @@ def find_clumps(image, *, noise, seeing, resolution=2.0, upsample=1, mask=None, 
     Returns
     -------
     list of Galaxy
-        The brightest first.
+        The brightest first. What has no light beside its compact structure, a cluster of stars say, is none.
 
     Raises
     ------
@@ -121,8 +122,13 @@ def find_clumps(image, *, noise, seeing, resolution=2.0, upsample=1, mask=None, 
         outline = _outline(labels[wide], label, seeing)
         # Other galaxies are no part of this one's disc.
         alone = np.where((labels[wide] == 0) | outline, image[wide], 0.0)
-        galaxies.append(_galaxy(alone, outline, wide, image.shape, point, seeing, resolution, min_snr, min_share))
+        with suppress(NoDisc):
+            galaxies.append(_galaxy(alone, outline, wide, image.shape, point, seeing, resolution, min_snr, min_share))
     return sorted(galaxies, key=lambda galaxy: -galaxy.flux)
+
+
+class NoDisc(Exception):
+    """A group of pixels is all compact structure: a cluster of stars, no galaxy."""
 
 
 def disc_model(image, outline, seeing, clumps=()):
@@ -133,6 +139,11 @@ def disc_model(image, outline, seeing, clumps=()):
     disc : (h, w) array
     centre : (row, column)
     axis_ratio, angle : float
+
+    Raises
+    ------
+    NoDisc
+        No light is left beside the clumps.
     """
     y, x = np.indices(image.shape)
     near = np.zeros(image.shape, bool)
@@ -141,6 +152,8 @@ def disc_model(image, outline, seeing, clumps=()):
     smooth = _smooth(image, near, seeing)
     light = np.where(outline, np.maximum(smooth, 0.0), 0.0)
     total = light.sum()
+    if not total > 0.0 or near[outline].all():
+        raise NoDisc
     row, column = (light * y).sum() / total, (light * x).sum() / total
     dy, dx = y - row, x - column
     yy, xx, xy = ((light * a).sum() / total for a in (dy * dy, dx * dx, dy * dx))

@@ -10,7 +10,7 @@ from astropy.table import Table
 from deconjugate.astro import PSF, simulate
 from deconjugate.astro.cli import main
 from deconjugate.astro.clump_completeness import clump_completeness
-from deconjugate.astro.clumps import disc_model, find_clumps
+from deconjugate.astro.clumps import NoDisc, disc_model, find_clumps
 from deconjugate.astro.zero_point import magnitude, zero_point
 
 SHAPE = 101, 127
@@ -200,3 +200,16 @@ def test_what_is_not_known_or_does_not_match_is_said(files, capsys):
     assert main(["clumps", "out.fits", "-o", "w.ecsv", "--sky", "none"]) == 0
     one, other = (Table.read(f"{name}.ecsv")["flux_error"][0] for name in "zw")
     assert one >= other
+
+
+def test_a_cluster_of_stars_is_no_galaxy():
+    rng = np.random.default_rng(0)
+    image = np.zeros((161, 161))
+    y, x = np.mgrid[:161, :161]
+    for row, column in 80 + 25 * rng.standard_normal((60, 2)):
+        image += rng.uniform(5, 50) * np.exp(-0.5 * ((y - row) ** 2 + (x - column) ** 2) / 0.85**2)
+    for galaxy in find_clumps(image, noise=0.02, seeing=6.6, upsample=2):
+        assert np.isfinite([galaxy.x, galaxy.y, galaxy.flux]).all()
+    point = np.where((y - 80) ** 2 + (x - 80) ** 2 < 4, 50.0, 0.0)
+    with pytest.raises(NoDisc):
+        disc_model(point, point > 0, 6.6, [(80, 80)])
