@@ -4,7 +4,7 @@ import numpy as np
 
 
 def qa_page(path, image, result, psf, *, upsample, background=0.0, per_area=False, title="", overwrite=False):
-    """Draw input, output and residual, a close-up, the PSFs and the residual's histogram on one page.
+    """Draw input, output, residual and support, a close-up, the PSFs, the residual's histogram and power on one page.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ def _draw(native, fine, residual, result, psf, upsample, title):
     from matplotlib.figure import Figure
 
     rms = 1.4826 * np.nanmedian(np.abs(native - np.nanmedian(native))) or np.nanstd(native) or 1.0
-    figure = Figure(figsize=(16.0, 8.4), layout="constrained")
-    axes = figure.subplots(2, 4)
+    figure = Figure(figsize=(20.0, 8.4), layout="constrained")
+    axes = figure.subplots(2, 5)
     rows, columns = busiest_window(native, max(48, min(native.shape) // 4))
     fine_window = tuple(slice(s.start * upsample, s.stop * upsample) for s in (rows, columns))
     pictures = [
@@ -103,11 +103,16 @@ def _draw(native, fine, residual, result, psf, upsample, title):
     shown = axes[0, 2].imshow(residual, origin="lower", cmap="RdBu_r", vmin=-5, vmax=5, interpolation="nearest")
     axes[0, 2].set_title("residual / sigma, input pixels")
     figure.colorbar(shown, ax=axes[0, 2], shrink=0.8)
-    for axis in (axes[0, 0], axes[0, 1], axes[0, 2], axes[1, 0], axes[1, 1]):
+    scales = result.support[:-1].sum(0)
+    shown = axes[0, 4].imshow(scales, origin="lower", cmap="viridis", vmin=0, vmax=len(result.support) - 1)
+    axes[0, 4].set_title("support: scales on which the input stands out")
+    figure.colorbar(shown, ax=axes[0, 4], shrink=0.8)
+    for axis in (*axes[0, :3], axes[0, 4], *axes[1, :2]):
         axis.set_facecolor("0.5")  # bad pixels
         axis.set_xticks([])
         axis.set_yticks([])
     _histogram(axes[1, 2], residual)
+    _power(axes[1, 4], residual)
     _profiles(axes[0, 3], {"PSF of the input": psf, "PSF of the output": result.psf}, upsample)
     axes[1, 3].axis("off")
     axes[1, 3].text(0.0, 1.0, "\n".join(_numbers(result)), va="top", family="monospace", transform=axes[1, 3].transAxes)
@@ -123,6 +128,39 @@ def _histogram(axis, residual):
     axis.set_yscale("log")
     axis.set_ylim(1e-5, 1.0)
     axis.set_xlabel("residual / sigma (beyond 6 at 6)")
+    axis.legend()
+
+
+def radial_power(residual):
+    """Power of a residual by spatial frequency: (cycles per pixel, mean power), 1 for white noise of scatter 1.
+
+    NaN counts as zero, and the power is that of the pixels that remain.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> frequency, power = radial_power(np.random.default_rng(1).standard_normal((64, 80)))
+    >>> bool(np.all(np.abs(power - 1) < 0.5)), round(float(frequency[-1]), 2)
+    (True, 0.49)
+    """
+    power = np.abs(np.fft.fft2(np.nan_to_num(residual))) ** 2 / max(1, np.count_nonzero(np.isfinite(residual)))
+    radius = np.hypot(np.fft.fftfreq(residual.shape[0])[:, None], np.fft.fftfreq(residual.shape[1]))
+    edges = np.linspace(0.0, 0.5, max(4, min(32, min(residual.shape) // 4)) + 1)
+    ring = np.digitize(radius.ravel(), edges) - 1
+    inside = (ring < len(edges) - 1) & (radius.ravel() > 0.0)
+    count = np.bincount(ring[inside], minlength=len(edges) - 1)
+    total = np.bincount(ring[inside], power.ravel()[inside], minlength=len(edges) - 1)
+    filled = count > 0
+    return (0.5 * (edges[1:] + edges[:-1]))[filled], total[filled] / count[filled]
+
+
+def _power(axis, residual):
+    frequency, power = radial_power(residual)
+    axis.plot(frequency, power, "o-", markersize=3, label="residual")
+    axis.axhline(1.0, color="tab:red", label="white noise")
+    axis.set_yscale("log")
+    axis.set_xlabel("spatial frequency, cycles per input pixel")
+    axis.set_title("power of the residual")
     axis.legend()
 
 
