@@ -3,7 +3,9 @@
 import numpy as np
 
 from deconjugate.solver import _null_space_numba as kernels
-from deconjugate.solver.vectors import chunk_count
+
+# Chunks for the threads to share, as many whatever their number: the same sums, to the last bit.
+_CHUNKS, _SERIAL = 16, 65536
 
 
 class NullSpace:
@@ -15,7 +17,7 @@ class NullSpace:
             return
         if operator.n_components == 1:
             self.cells = operator.cells.reshape(-1)
-            self._chunks = chunk_count(self.cells.size)
+            self._chunks = _CHUNKS if self.cells.size > _SERIAL else 1
             self.count = int(kernels.count_unknowns(self.cells, self._chunks))
         else:
             self.components = operator.components.ravel()
