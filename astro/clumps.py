@@ -95,7 +95,7 @@ def find_clumps(image, *, noise, seeing, resolution=2.0, upsample=1, mask=None, 
     >>> clump = np.exp(-((x - 10) ** 2 + (y + 4) ** 2) / 2.0)
     >>> galaxy = find_clumps(disc + clump, noise=0.02, seeing=6.0, upsample=2)[0]
     >>> [(round(c.x), round(c.y), round(c.flux, 1)) for c in galaxy.clumps]
-    [(50, 28, 6.2)]
+    [(50, 28, 6.8)]
     """
     image = np.asarray(image, dtype=np.float64)
     if image.ndim != 2:
