@@ -1,13 +1,17 @@
 """Accuracy at the door: sky positions from file to file, and PSFs on the fine grid.
 
-    python benchmarks/bench_files.py
+    python benchmarks/bench_files.py [--quick]
 
 Positions: a star is put at a known place of the sky, the file deconvolved by the console command, and the star measured
 in the output through the output's own WCS; beside it, how far the two WCS disagree over the whole frame.
 PSFs: an optical Gaussian integrated over native pixels, sampled and given as an array; the fine PSF is held against the
 same Gaussian integrated over fine pixels.
+Costs: time and memory of the command on frames of galaxies and stars, beside what ``--dry-run`` says.
 """
 
+import json
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -96,7 +100,61 @@ def _integral(sigma, x, half):
     return 0.5 * (erf((x + half) / (np.sqrt(2) * sigma)) - erf((x - half) / (np.sqrt(2) * sigma)))
 
 
+def bench_costs(sides):
+    """Time and largest memory of the command, each in a process of its own, beside its own estimate."""
+    print("\nWhat a frame costs, upsample 2: seconds and GB, and as --dry-run says (seconds low to high, GB)")
+    print(f"{'pixels':>12} {'path':>10} {'seconds':>8} {'GB':>6} {'estimate':>22} {'chi2':>6}")
+    with tempfile.TemporaryDirectory() as folder:
+        for side in sides:
+            given = Path(folder) / f"{side}.fits"
+            fits.PrimaryHDU(_frame(side)).writeto(given)
+            for path, options in (("classical", ["--no-network"]), ("network", [])):
+                command = [sys.executable, "-c", RUN, "deconvolve", given, "-o", Path(folder) / "out.fits", "--json"]
+                command += ["--fwhm-pix", 3.5, "--overwrite", *options]
+                told, done = (_json(command + more) for more in (["--dry-run"], []))
+                (image,) = done["images"]
+                if not 0.9 < image["reduced_chi2"] < 1.1:
+                    raise SystemExit(f"reduced chi^2 is {image['reduced_chi2']}")
+                estimate = f"{told['seconds_low']:.0f} to {told['seconds_high']:.0f}, {told['memory_gb']:.2f}"
+                print(
+                    f"{side:>5} x {side:<4} {path:>10} {done['seconds']:8.1f} {done['peak_gb']:6.2f} {estimate:>22} "
+                    f"{image['reduced_chi2']:6.3f}",
+                    flush=True,
+                )
+
+
+RUN = """
+import resource, sys
+from deconjugate.astro.cli import main
+status = main(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+sys.exit(status)
+"""
+
+
+def _json(command):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True)
+    line, peak = done.stdout.splitlines()
+    return json.loads(line) | {"peak_gb": float(peak)}
+
+
+def _frame(side):
+    """Stars and galaxies of exponential profile on a sky, one for every 64 x 64 pixels."""
+    rng = np.random.default_rng(4)
+    fine = np.zeros((2 * side, 2 * side))
+    y, x = np.mgrid[-40:41, -40:41]
+    for k in range((side // 64) ** 2):
+        row, column = rng.integers(41, 2 * side - 41, 2)
+        shape = (
+            np.exp(-np.hypot(x, y / rng.uniform(0.4, 1.0)) / rng.uniform(3.0, 8.0)) if k % 2 else (x == 0) * (y == 0)
+        )
+        fine[row - 40 : row + 41, column - 40 : column + 41] += rng.uniform(300, 3000) * shape / shape.sum()
+    blurred = (Binning(fine.shape, 2) @ Convolution(fine.shape, PSF.moffat(3.5).fine(2))).apply(fine)
+    return (blurred + 50.0 + 2.0 * rng.standard_normal(blurred.shape)).astype(np.float32)
+
+
 if __name__ == "__main__":
     print(describe())
     bench_positions()
     bench_psf()
+    bench_costs((256,) if "--quick" in sys.argv else (256, 512, 1024))
