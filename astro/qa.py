@@ -140,8 +140,8 @@ def radial_power(residual):
     -------
     >>> import numpy as np
     >>> frequency, power = radial_power(np.random.default_rng(1).standard_normal((64, 80)))
-    >>> bool(np.all(np.abs(power - 1) < 0.5)), round(float(frequency[-1]), 2)
-    (True, 0.49)
+    >>> bool(abs(power[4:].mean() - 1) < 0.1), round(float(frequency[-1]), 2)
+    (True, 0.48)
     """
     power = np.abs(np.fft.fft2(np.nan_to_num(residual))) ** 2 / max(1, np.count_nonzero(np.isfinite(residual)))
     radius = np.hypot(np.fft.fftfreq(residual.shape[0])[:, None], np.fft.fftfreq(residual.shape[1]))
