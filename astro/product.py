@@ -1,5 +1,6 @@
 """The extensions of a deconvolved file: SCI, ERR, DQ, RESIDUAL, PSF, SUPPORT."""
 
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -11,6 +12,8 @@ from deconjugate.astro.flags import MASKED, flag_cards, flags
 WRITTEN = ("SCI", "ERR", "DQ", "RESIDUAL", "PSF", "SUPPORT")
 PIXEL_SIDES = ("PIXSCALE", "SECPIX", "SECPIX1", "SECPIX2", "PIXSCAL1", "PIXSCAL2")  # headers' own words for the scale
 PIXEL_AREAS = ("PIXAR_SR", "PIXAR_A2")
+
+SUSPECT_CHI2, SUSPECT_FLUX = 10.0, 0.1  # beyond these the result is not to be used without a look
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,12 @@ def product(prepared, result, options):
     """
     if not (np.isfinite(result.reduced_chi2) and np.isfinite(result.image.data).all()):
         raise ValueError("the result is not finite: the noise, the gain or the PSF cannot be right")
+    if result.reduced_chi2 > SUSPECT_CHI2 or abs(result.flux_ratio - 1.0) > SUSPECT_FLUX:
+        warnings.warn(
+            f"the image does not explain the data (reduced chi2 {result.reduced_chi2:.1f}, flux ratio "
+            f"{result.flux_ratio:.3f}): the PSF is too wide, or bright pixels are saturated and not masked; see --qa",
+            stacklevel=2,
+        )
     u, image, sharp = options.upsample, prepared.image, result.image
     psf = prepared.psf.fine(u, max_size=min(image.shape) * u)
     found = flags(result, psf, prepared.weight, upsample=u, saturated=prepared.saturated, k_sigma=options.k_sigma)

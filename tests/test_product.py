@@ -301,3 +301,13 @@ def test_cards_that_no_reader_takes_are_left_out():
         header.append(fits.Card.fromstring("wrong key = 1"))
         header.append(fits.Card.fromstring("HISTORY caf\xe9".ljust(80)))
         assert list(derived_header(header)) == ["OBJECT"]
+
+
+def test_an_image_that_does_not_explain_the_data_says_so(tmp_path):
+    y, x = np.mgrid[:64, :70]
+    star = 1e4 * np.exp(-0.5 * ((y - 30) ** 2 + (x - 33) ** 2) / 0.8**2)
+    fits.PrimaryHDU((star + np.random.default_rng(0).standard_normal(star.shape)).astype(np.float32)).writeto(
+        tmp_path / "sharp.fits"
+    )
+    with pytest.warns(UserWarning, match="does not explain the data .* the PSF is too wide, or bright pixels"):
+        deconvolve_file(tmp_path / "sharp.fits", tmp_path / "out.fits", fwhm_pix=4.5, network=None)

@@ -131,3 +131,14 @@ def test_a_saturated_star_does_not_choose_the_regularization():
     assert 0.02 < masked.regularization / whole.regularization < 50
     assert masked.reduced_chi2 < 3
     assert abs(masked.image.data.sum() / scene.truth.sum() - 1) < 0.15
+
+
+def test_lambda_stays_above_what_the_peak_can_ask_for():
+    rng = np.random.default_rng(0)
+    data = rng.standard_normal((60, 66)).astype(np.float32)
+    data[20:40, 30] += 400.0  # a bleeding column, far sharper than the PSF
+    model = DataModel(data.shape, PSF.moffat(4.8).fine(2, max_size=63), 2)
+    y = model.embed(data)
+    lam = choose_regularization(model, y, model.embed(np.ones_like(data)))
+    peak = float(data.max())
+    assert 2.0 * 2**4 / peak**2 <= lam < 1.0
