@@ -9,6 +9,7 @@ from deconjugate.operators.convolution import psf_to_otf
 
 MIN_FWHM = 2.5  # fine pixels: a PSF sharper than this leaves nothing between it and the target resolution
 EPS = 1e-2  # of the target's transfer function, below which k is not asked to undo it
+SMALL = 1 << 18  # fine pixels below which transforms take one thread
 RINGING = 12  # fine pixels by which k may reach beyond p
 
 
@@ -35,8 +36,8 @@ class DataModel(LinearOperator):
         Fine pixels per native pixel, along each axis.
     margin : "auto" or int, >= 0
         Native pixels around the frame; "auto" holds the reach of k; 0 closes the frame on itself.
-    workers : int
-        Threads of scipy.fft.
+    workers : int, optional
+        Threads of scipy.fft; default all, one where the padded fine grid has fewer than 2^18 pixels.
 
     Attributes
     ----------
@@ -62,7 +63,7 @@ class DataModel(LinearOperator):
     True
     """
 
-    def __init__(self, shape, psf, upsample, *, margin="auto", workers=-1):
+    def __init__(self, shape, psf, upsample, *, margin="auto", workers=None):
         from deconjugate.astro.shape import fwhm_pix
         from deconjugate.astro.simulate import target_psf
 
@@ -72,7 +73,7 @@ class DataModel(LinearOperator):
                 f"the PSF has a FWHM of {width:.2f} fine pixels; the target resolution needs {MIN_FWHM}: "
                 f"increase upsample (now {upsample})"
             )
-        self.native_shape, self.upsample, self.workers = tuple(shape), int(upsample), workers
+        self.native_shape, self.upsample = tuple(shape), int(upsample)
         self.target = target_psf()
         self.kernel, self.mismatch = kernel_to_target(psf, self.target)
         reach = [-(-(k // 2) // self.upsample) for k in self.kernel.shape] if margin == "auto" else [int(margin)] * 2
@@ -81,6 +82,8 @@ class DataModel(LinearOperator):
             for n, m in zip(shape, reach)
         ]
         fine = tuple(n * self.upsample for n in padded)
+        # Transforms of a stamp are over before a second thread has started.
+        self.workers = (1 if np.prod(fine) < SMALL else -1) if workers is None else workers
         super().__init__(fine, padded, np.float32)
         self.frame = tuple(slice(m, m + n) for m, n in zip(reach, shape))
         self.inside = tuple(slice(s.start * self.upsample, s.stop * self.upsample) for s in self.frame)
