@@ -1,5 +1,7 @@
 """Centre and width of a point source."""
 
+from functools import lru_cache
+
 import numpy as np
 import scipy.ndimage
 
@@ -26,7 +28,14 @@ def fwhm_pix(array):
     >>> round(float(fwhm_pix(np.exp(-0.5 * (x[:, None] ** 2 + x**2) / 2.0**2))), 3)
     4.71
     """
-    array = np.asarray(array, dtype=np.float64)
+    array = np.ascontiguousarray(array, dtype=np.float64)
+    return _fwhm_pix(array.tobytes(), array.shape)
+
+
+@lru_cache(maxsize=32)
+def _fwhm_pix(values, shape):
+    """Of an array in bytes: the PSF of a frame is asked for its width in several places, that of stamps for each."""
+    array = np.frombuffer(values).reshape(shape)
     row, column = np.unravel_index(np.argmax(array), array.shape)
     above = scipy.ndimage.label(array > 0.5 * array[row, column])[0]
     rows, columns = np.nonzero(above == above[row, column])
