@@ -9,8 +9,8 @@ import scipy.sparse.linalg
 
 from deconjugate.astro import _forward_numba as kernels
 
+LEAST = 0.01  # smallest lambda, times the square of the largest signal to noise, over upsample^4
 # lambda, in units of the mean weight, of the fit that fills masked pixels; a decade either way changes little.
-LEAST = 2.0  # smallest lambda, times the square of the largest signal to noise, over upsample^4
 _FILL = 1e-3
 
 
@@ -108,8 +108,8 @@ def choose_regularization(model, data, weight):
     on data in units of their noise, apodised at the edges of the frame, masked pixels filled by a first Tikhonov
     fit. The frequency zero, which the penalty leaves free, is left out. It neither needs the truth nor undersmooths
     as prediction risk and cross-validation do. Where the PSF is wrong or a bleeding star was not masked, data sharper
-    than the PSF would have it next to zero and the image all ringing: it is at least 2 u^4 over the largest signal to
-    noise squared, an eighth of what the sharpest scenes ask for, single stars of peak SNR 10,000.
+    than the PSF would have it next to zero and the image all ringing: it is at least 0.01 u^4 over the largest signal
+    to noise squared, half of what a crowd of stars asks for and a thousandth of what a single star does.
 
     Parameters
     ----------
