@@ -100,4 +100,5 @@ def bench_ablations(options):
         columns.append(counts)
         row(name, *(f"{count:.2f}" for count in counts))
     means = [geometric_mean(column) for column in zip(*columns)]
+    options.results.note("poisson/ablations", iterations=dict(zip([*variants, *map(str, range(3))], means)))
     row("geometric mean, learned = 1", *(f"{mean / means[0]:.2f}" for mean in means))

@@ -33,6 +33,7 @@ def bench_batches(options):
         least = min(least, apart / together)
         cells = "x".join(map(str, shape))
         row(cells, count, f"{1e3 * apart / count:.2f}", f"{1e3 * together / count:.2f}", f"{apart / together:.2f}")
+    options.results.note("poisson/batches", gain=least)
     table("figure", "asked", "measured", "met")
     row("one by one : one call, least", "> 1", f"{least:.2f}", verdict(least > 1))
     bench_gradients(options)
@@ -64,6 +65,7 @@ def bench_gradients(options):
     if abs(slope - quotient) > 1e-3 * abs(quotient):
         raise RuntimeError(f"the gradient along a direction is {slope:.6g}, by differences {quotient:.6g}")
     two, gradient = interleaved_medians((arrays, tensors), repeats=3 if options.quick else 7, clock=process_time)
+    options.results.note(f"poisson/gradient, {n}^3", cost=gradient / two)
     table("gradient in a coefficient of cells", "two solves (ms)", "solve, gradient (ms)", "ratio", "error of a slope")
     error = f"{abs(slope / quotient - 1):.0e}"
     row(f"sphere, {n}^3", f"{1e3 * two:.0f}", f"{1e3 * gradient:.0f}", f"{gradient / two:.2f}", error)

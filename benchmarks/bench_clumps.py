@@ -16,7 +16,7 @@ import sys
 import numpy as np
 import torch
 from discs import clumpy_disc
-from machine import describe
+from results import begin
 
 from deconjugate.astro import PSF, deconvolve, simulate
 from deconjugate.astro.clumps import find_clumps
@@ -64,7 +64,7 @@ def score(images, upsample, noises, truths, resolution):
     return {name: np.array(values) for name, values in lists.items()}
 
 
-def line(name, s):
+def line(name, s, note):
     strong = s["share"] >= BRIGHT
     cells = [f"{np.sum(s['bright'])}/{len(s['bright'])} = {s['bright'].mean():.3f}"]
     cells += [
@@ -75,6 +75,7 @@ def line(name, s):
         here = (s["near"] >= low) & ((s["near"] < high) | np.isinf(high))
         cells.append(f"{np.sum(s['bright'][here])}/{np.count_nonzero(here)}")
     print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    note(name, recall=s["bright"].mean(), precision=s["right"].mean(), flux=np.median(s["flux"]))
 
 
 def main():
@@ -86,7 +87,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     count = 6 if args.quick else args.galaxies
-    print(describe())
+    results = begin(quick=args.quick, packages=("operators", "solver", "astro"))
     rng, psf = np.random.default_rng(args.seed), PSF.moffat(SEEING)
     drawn = [clumpy_disc(rng, separation=args.separation) for _ in range(count)]
     scenes = [simulate(image, psf, upsample=UPSAMPLE, peak_snr=PEAK_SNR, seed=i) for i, (image, _) in enumerate(drawn)]
@@ -96,14 +97,18 @@ def main():
     columns = [f"{low} to {high}" for low, high in DISTANCES]
     head = ["image", "recall >= 5 %", "precision, all", "precision >= 5 %", "flux", *columns]
     print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
+
+    def note(name, **values):
+        results.note(f"clumps/{name}, seed {args.seed}", discs=count, **values)
+
     perfect = score([scene.truth for scene in scenes], UPSAMPLE, noises, truths, 2.0)
-    line("truth", perfect)
+    line("truth", perfect, note)
     if perfect["bright"].mean() < 0.9 or abs(np.median(perfect["flux"]) - 1.0) > 0.05:
         sys.exit("the finder fails on the truth itself: nothing below would mean anything")
     for name, network in (("network", "default"), ("classical", None)):
         result = deconvolve(data, psf, upsample=UPSAMPLE, noise=noises[:, None, None], network=network, progress=False)
-        line(name, score(result.image.data, UPSAMPLE, noises, truths, 2.0))
-    line("not deconvolved", score(data, 1, noises, truths, SEEING))
+        line(name, score(result.image.data, UPSAMPLE, noises, truths, 2.0), note)
+    line("not deconvolved", score(data, 1, noises, truths, SEEING), note)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from time import perf_counter
 import numpy as np
 import scipy.linalg
 import scipy.sparse
-from machine import describe
 from peer_process import PeerProcess
 from peers import absent, as_peers_want, peers, scipy_cg
+from results import begin
 from tables import row, table, verdict
 
 from deconjugate.solver import Cell, PoissonOperator, conjugate_gradient, gallery, solve
@@ -127,10 +127,12 @@ def bench_compare(options):
 
             headings = [f"{what} to {target:.0e}" for target in TARGETS for what in ("iterations", "seconds")]
             table(f"{name}, {n}^3, {matrix.shape[0]:,} unknowns", *headings, "true residual")
+            counts = {}  # iterations to each target, by method and peer
             for method in ("dcdm", "multigrid"):
                 found, result = ours(A, b, method)
                 cells = [e for target in TARGETS for e in (shown(found[target][0]), shown(found[target][1], "{:.3f}"))]
                 row(f'method="{result.method}"', *cells, f"{error(result.x[inside]):.1e}")
+                counts[method] = [found[target][0] for target in TARGETS]
                 if method == "dcdm":
                     verdicts.append((name, n, found))
             if n <= 64:
@@ -145,6 +147,8 @@ def bench_compare(options):
                     continue
                 cells = [e for _, iterations, setup, s in found for e in (iterations, f"{setup + s:.3f}")]
                 row(title, *cells, f"{error(found[-1][0]):.1e}")
+                counts[title] = [iterations for _, iterations, _, _ in found]
+            options.results.note(f"dcdm/{name}, {n}^3", targets=TARGETS, iterations=counts)
     table('figure: iterations of method="dcdm"', *(f"to {t:.0e}, asked {ASKED[t]}" for t in TARGETS), "met")
     for name, n, found in verdicts:
         counts = [found[t][0] for t in TARGETS]
@@ -169,6 +173,7 @@ def bench_generalise(options):
         cells += [shown(first_below(norms, t)) for norms in others for t in TARGETS]
         title = name + ("" if rhs == "divergence" else f", {rhs}")
         row(title, *cells, result.method, f"{error:.1e}", shown(found[TARGETS[-1]][1], "{:.2f}"))
+        options.results.note(f"dcdm/generalise, {title}, {n}^3", iterations=dict(zip(counts, cells)))
 
 
 def bench_sizes(options):
@@ -184,6 +189,7 @@ def bench_sizes(options):
                 lines.setdefault(f"{method} to {target:.0e}", []).append(shown(first_below(norms, target)))
     for title, cells in lines.items():
         row(title, *cells)
+    options.results.note("dcdm/sizes", sizes=sizes, iterations=lines)
 
 
 def bench_curves(options):
@@ -251,7 +257,7 @@ def main():
     options = parser.parse_args()
     options.sizes = options.sizes or ([32] if options.quick else [32, 64, 128])
     options.start = untrained()
-    print(describe())
+    options.results = begin(quick=options.quick)
     _, card = load_network(shipped_weights(3), 3)
     print(f"weights   {card['parameters']:,} parameters, sha256 {card['sha256'][:12]}")
     for part in filter(None, (card["recipe"].get("before"), card)):

@@ -11,6 +11,7 @@ Truth is the sky convolved with the target resolution; peak SNR is the brightest
 """
 
 import argparse
+import json
 import os
 import resource
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from deconvolution_peers import oracle_richardson_lucy, oracle_tikhonov, starlet_fista
-from machine import describe
+from results import begin
 from scipy.signal.windows import tukey
 
 from deconjugate.astro import PSF, deconvolve, points, simulate
@@ -83,10 +84,16 @@ def quality(args):
                     tikhonov, lucy = np.median([p[:2] for p in peers], axis=0)
                     paths = np.array([p[2] for p in peers])
                     path, oracle = np.median(paths, axis=0), paths.min(axis=1)
-                    cells = [f"{v:.4f}" for v in (tikhonov, lucy, path[-1], path.min(), np.median(oracle))]
+                    medians = tikhonov, lucy, path[-1], path.min(), np.median(oracle)
+                    cells = [f"{v:.4f}" for v in medians]
+                    found = dict(zip(("tikhonov", "lucy", "fista_100", "fista_best", "fista_oracle"), medians))
+                    args.results.note(f"deconvolution/peers, {kind}, {upsample}, {snr}", galaxies=len(ours),
+                                      nmse=np.median(ours), **found)  # fmt: skip
                     ratio = f"{np.median(ours / oracle):.2f}"
                 print(f"| {kind} | {upsample} | {snr} | {' | '.join(cells)} | {np.median(ours):.4f} | {ratio} | "
                       f"{np.median(chi2):.3f} |", flush=True)  # fmt: skip
+                args.results.note(f"deconvolution/quality, {kind}, {upsample}, {snr}", galaxies=len(ours),
+                                  nmse=np.median(ours), reduced_chi2=np.median(chi2))  # fmt: skip
     print(f"({len(ours)} galaxies)")
 
 
@@ -120,6 +127,8 @@ def flux(args):
                         ours.append(100 * flux_error(result.image.data, scene.truth, fine))
                         raw.append(100 * flux_error(scene.data, scene.noiseless, circle))
                 error = 1.2533 * scatter(ours) / np.sqrt(len(ours))
+                args.results.note(f"deconvolution/flux, {kind}, {upsample}, {snr}", views=len(ours), error=error,
+                                  median=np.median(ours), scatter_ratio=scatter(ours) / scatter(raw))  # fmt: skip
                 print(
                     f"| {kind} | {upsample} | {snr} | {np.median(ours):+.2f} % ({error:.2f}) | {scatter(ours):.2f} % | "
                     f"{scatter(raw):.2f} % | {scatter(ours) / scatter(raw):.2f} |",
@@ -170,6 +179,8 @@ def stars(args):
                 frames.append([image.sum() / truth.sum() - 1, nmse(image, truth), result.reduced_chi2])
             core, noise_alone, relative, sigmas, photometry, width = np.transpose(found)
             whole, error, chi2 = np.mean(frames, axis=0)
+            args.results.note(f"deconvolution/stars, {upsample}, {snr}", core=np.median(core), flux=np.median(relative),
+                              core_of_noise=np.median(noise_alone), width=np.nanmedian(width), nmse=error)  # fmt: skip
             print(
                 f"| {upsample} | {snr} | {np.median(core):.1f}, {core.max():.1f} | {np.median(noise_alone):.1f}, "
                 f"{noise_alone.max():.1f} | {100 * np.median(relative):+.2f} % ({np.median(sigmas):+.2f} sigma) | "
@@ -244,6 +255,7 @@ def noise(args):
     print("| frames of 512 x 512 | matched filter on the frame | sep on the deconvolved frame | frames not empty |")
     print("|---|---|---|---|")
     print(f"| {args.frames} | {raw} | {ours} | {touched} |")
+    args.results.note("deconvolution/noise", frames=args.frames, matched_filter=raw, found=ours, not_empty=touched)
 
 
 def matched_kernel(psf):
@@ -256,7 +268,7 @@ def matched_kernel(psf):
 def edge(args):
     """Light far from a source that an edge cuts, over the peak that the source has in the truth, in or out of frame."""
     print("| source at | peak SNR | largest value farther than 4 FWHM, over the peak |\n|---|---|---|")
-    psf = PSF.moffat(3.5)
+    psf, ghosts = PSF.moffat(3.5), []
     for row, column in ((0.0, 50.0), (0.0, 0.0), (44.0, 99.5), (-2.0, 50.0)):
         for snr in (20, 200, 2000):
             sky = np.zeros((160, 260))
@@ -268,13 +280,21 @@ def edge(args):
             far = np.hypot(rows - 2 * row, columns - 2 * column) > 4 * 3.5 * 2
             ghost = np.abs(image[far]).max() / whole.truth.max()
             print(f"| ({row:g}, {column:g}) | {snr} | {ghost:.1e} |")
+            ghosts.append(ghost)
+    args.results.note("deconvolution/edge", cases=len(ghosts), worst=max(ghosts))
 
 
 def speed(args):
     """Seconds and peak memory from 1024^2 to 2048^2, in a process of its own; the answer is checked first."""
     if not args.child:
+        found = []
         for _ in range(args.repeats):
-            subprocess.run([sys.executable, __file__, "speed", "--child"], check=True)
+            again = [sys.executable, __file__, "speed", "--child"]
+            *lines, last = subprocess.run(again, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+            print("\n".join(lines), flush=True)
+            found.append(json.loads(last))
+        seconds, gigabytes = np.median(found, axis=0)
+        args.results.note("deconvolution/speed", seconds=seconds, gigabytes=gigabytes)
         return
     from deconjugate.astro import scatter_sources
 
@@ -291,9 +311,9 @@ def speed(args):
           f"flux {100 * flux_error(result.image.data, scene.truth):+.2f} %")  # fmt: skip
     steps = ", ".join(f"{name} {value:.1f}" for name, value in result.timings.items())
     print(
-        f"{seconds:.1f} s, processor time {used:.1f} s ({steps}), {peak:.2f} GB in all, load {os.getloadavg()[0]:.1f}",
-        flush=True,
+        f"{seconds:.1f} s, processor time {used:.1f} s ({steps}), {peak:.2f} GB in all, load {os.getloadavg()[0]:.1f}"
     )
+    print(json.dumps([seconds, peak]))
 
 
 def main():
@@ -314,7 +334,8 @@ def main():
     if args.quick:
         args.upsample, args.psf, args.step, args.frames, args.fields, args.repeats = [2], ["moffat"], 34, 2, 1, 1
     if not args.child:
-        print(describe(), flush=True)
+        keep, packages = not args.without_points, ("operators", "solver", "astro")
+        args.results = begin(quick=args.quick, keep=keep, packages=packages)
     for section in SECTIONS if args.section == "all" else [args.section]:
         if section in ("quality", "flux", "compact") and not (DATA / "galaxies").is_dir():
             print(f"{section}: - (no galaxies at {DATA}; set DECONJUGATE_DATA)")

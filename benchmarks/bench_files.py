@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
-from machine import describe
+from results import begin
 from scipy.special import erf
 
 from deconjugate.astro import PSF, read_image
@@ -100,7 +100,7 @@ def _integral(sigma, x, half):
     return 0.5 * (erf((x + half) / (np.sqrt(2) * sigma)) - erf((x - half) / (np.sqrt(2) * sigma)))
 
 
-def bench_costs(sides):
+def bench_costs(sides, results):
     """Time and largest memory of the command, each in a process of its own, beside its own estimate."""
     print("\nWhat a frame costs, upsample 2: seconds and GB, and as --dry-run says (seconds low to high, GB)")
     print(f"{'pixels':>12} {'path':>10} {'seconds':>8} {'GB':>6} {'estimate':>22} {'chi2':>6}")
@@ -121,6 +121,7 @@ def bench_costs(sides):
                     f"{image['reduced_chi2']:6.3f}",
                     flush=True,
                 )
+                results.note(f"files/{side}^2, {path}", seconds=done["seconds"], gigabytes=done["peak_gb"])
 
 
 RUN = """
@@ -154,7 +155,8 @@ def _frame(side):
 
 
 if __name__ == "__main__":
-    print(describe())
+    quick = "--quick" in sys.argv
+    results = begin(quick=quick, packages=("operators", "solver", "astro"))
     bench_positions()
     bench_psf()
-    bench_costs((256,) if "--quick" in sys.argv else (256, 512, 1024))
+    bench_costs((256,) if quick else (256, 512, 1024), results)

@@ -17,6 +17,7 @@ network's card names what it was trained on; no validation galaxy and no validat
 
 import argparse
 import itertools
+import json
 import resource
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from deconvolution_peers import (
     paper_tikhonov,
     starlet_fista,
 )
-from machine import describe
+from results import begin
 
 from deconjugate.astro import PSF, deconvolve, simulate
 from deconjugate.astro.forward import DataModel
@@ -125,6 +126,8 @@ def quality(args):
                 best = values[:-2].argmin()
                 ratio = values[-1] / values[best]
                 alone, both = np.exp(np.median(np.log(np.array(errors)[:, -2:] / np.array(errors)[:, [best]]), axis=0))
+                args.results.note(f"network/quality, {kind}, {upsample}, {snr}", views=len(errors), ratio=ratio,
+                                  by_view=both, alone_by_view=alone, nmse=values[-1])  # fmt: skip
                 print(
                     f"| {kind} | {upsample} | {snr} | " + " | ".join(f"{v:.4f}" for v in values)
                     + f" | {ratio:.2f} | {both:.2f} ({alone:.2f}) | "
@@ -146,6 +149,9 @@ def classical(args):
             errors.append(nmse(result.image.data, scene.truth))
         middle = np.median(paths, axis=0)
         ratio = np.log(np.array(errors) / np.array(paths)[:, middle.argmin()])
+        args.results.note(f"network/classical, {kind}, {upsample}, {snr}", views=len(errors), fista=middle.min(),
+                          nmse=np.median(errors), ratio=np.median(errors) / middle.min(),
+                          by_view=np.exp(ratio.mean()))  # fmt: skip
         print(
             f"| {kind} | {upsample} | {snr} | {middle.min():.4f} | {np.median(errors):.4f} | "
             f"{np.median(errors) / middle.min():.2f} | {np.exp(np.median(ratio)):.2f} | {np.exp(ratio.mean()):.2f} "
@@ -176,6 +182,9 @@ def flux(args):
                 alone, corrected, raw = np.transpose(rows)
                 error = 1.2533 * scatter(corrected) / np.sqrt(len(corrected))
                 slope = np.polyfit(sizes, corrected, 1)[0]
+                args.results.note(f"network/flux, {kind}, {upsample}, {snr}", views=len(rows), error=error,
+                                  median=np.median(corrected), alone=np.median(alone), slope=slope,
+                                  scatter_ratio=scatter(corrected) / scatter(raw))  # fmt: skip
                 print(
                     f"| {kind} | {upsample} | {snr} | {np.median(alone):+.2f} % | {np.median(corrected):+.2f} % "
                     f"({error:.2f}) | {slope:+.2f} % | {scatter(corrected):.2f} % | {scatter(raw):.2f} % | "
@@ -204,6 +213,8 @@ def shapes(args):
             psf = psf_of(kind, seed)
             scene = simulate(sky, psf, upsample=upsample, peak_snr=snr, seed=[seed, snr])
             widths.append([fwhm_pix(image) for image in ours(args, scene, psf)[0]])
+        args.results.note(f"network/shapes, {kind}, {upsample}, {snr}", widths=np.median(widths, axis=0)[1:],
+                          ellipticity_errors=np.median(errors, axis=0)[2:])  # fmt: skip
         print(f"| {kind} | {upsample} | {snr} | " + " | ".join(f"{v:.3f}" for v in np.median(errors, axis=0)) + " | "
               + " | ".join(f"{v:.2f}" for v in np.median(widths, axis=0)) + " |", flush=True)  # fmt: skip
 
@@ -242,6 +253,7 @@ def robust(args):
             images, _ = ours(args, scene, PSF.moffat(3.0 * width))
             rows.append([value(x, scene.truth) for value in (nmse, flux_error) for x in (images[0], images[2])])
         classical, learned, before, after = np.median(rows, axis=0)
+        args.results.note(f"network/robust, {name}", views=len(rows), ratio=learned / classical, flux=after)
         print(f"| {name} | {classical:.4f} | {learned:.4f} | {learned / classical:.2f} | {100 * before:+.2f} % | "
               f"{100 * after:+.2f} % |", flush=True)  # fmt: skip
 
@@ -262,6 +274,7 @@ def blank(args):
         if image.any():
             drawn += 1
             found += len(sep.extract(image, 5.0, err=max(1.0 / 4, 1e-6 * image.max()), minarea=1))
+    args.results.note("network/blank", frames=args.frames, matched_filter=raw, found=found, not_empty=drawn)
     print("| frames of 128 x 128 | matched filter on the frame | sep on the result | results not empty |\n" + "|---" * 4
           + f"|\n| {args.frames} | {raw} | {found} | {drawn} |")  # fmt: skip
 
@@ -283,6 +296,8 @@ def calibration(args):
                     errors.append((np.abs(result.image.data - scene.truth) / sigma)[source])
                     by_significance.append([(result.image.data / sigma)[source], errors[-1]])
                 errors = np.concatenate(errors)
+                args.results.note(f"network/calibration, {kind}, {upsample}, {snr}", pixels=errors.size,
+                                  within_one_sigma=np.mean(errors < 1))  # fmt: skip
                 print(f"| {kind} | {upsample} | {snr} | {errors.size} | {100 * np.mean(errors < 1):.0f} % | "
                       f"{np.quantile(errors, 0.68):.2f} |", flush=True)  # fmt: skip
     significance, errors = (np.concatenate(values) for values in zip(*by_significance))
@@ -350,10 +365,13 @@ def speed(args):
     """Seconds of a stamp and of a frame, in a process of its own; the answer is checked first."""
     if not args.child:
         again = [sys.executable, __file__, "speed", "--child", "--weights", args.weights]
-        subprocess.run(again, check=True)
+        *lines, last = subprocess.run(again, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+        print("\n".join(lines), flush=True)
+        args.results.note("network/speed", **json.loads(last))
         return
     from deconjugate.astro import scatter_sources
 
+    found = {}
     for size, repeats in ((128, 15), (2048, 2)):
         stamps = [image for image in chosen(args) if max(image.shape) < 100]
         sky = scatter_sources(stamps, (size, size), max(1, size * size // 16000), seed=1).astype(np.float32)
@@ -372,6 +390,8 @@ def speed(args):
         print(f"{size}^2 fine pixels: NMSE {nmse(learned.image.data, scene.truth):.4f}, network "
               f"{np.median(seconds['network'][1:]):.3f} s (the last: {steps}), classical path "
               f"{np.median(seconds['classical'][1:]):.3f} s, {peak:.2f} GB so far", flush=True)  # fmt: skip
+        found[f"seconds_{size}"], found["gigabytes"] = np.median(seconds["network"][1:]), peak
+    print(json.dumps(found))
 
 
 def main():
@@ -392,7 +412,8 @@ def main():
     if args.quick:
         args.upsample, args.psf, args.step, args.frames = [2], ["moffat"], 17, 20
     if not args.child:
-        print(describe(), flush=True)
+        keep, packages = (args.half, args.weights) == ("report", "default"), ("operators", "solver", "astro")
+        args.results = begin(quick=args.quick, keep=keep, packages=packages)
     if not (DATA / "galaxies").is_dir():
         print(f"- (no galaxies at {DATA}; set DECONJUGATE_DATA)")
         return

@@ -1,6 +1,6 @@
 """Speed of the operators: each is first held against an independent computation, then timed.
 
-    python benchmarks/bench_operators.py
+    python benchmarks/bench_operators.py [--quick]
 
 Starlet: against the same transform written with scipy.ndimage, same boundary, same precision.
 Poisson: bytes moved per second beside a triad. A cell of the uniform operator moves 9 bytes in single precision (read
@@ -9,11 +9,13 @@ ownership of the output is counted in neither the operator nor the triad.
 Runs that are compared are interleaved, so that a busy machine is busy for both.
 """
 
+import argparse
 from functools import partial
 
 import numpy as np
 import scipy.ndimage
-from machine import best_seconds, describe, interleaved_seconds, triad_run
+from machine import best_seconds, interleaved_seconds, triad_run
+from results import begin
 
 from deconjugate.operators import Cell, Convolution, PoissonOperator, Starlet, StationaryWavelet, dot_test
 
@@ -45,7 +47,7 @@ def starlet_adjoint_by_scipy(planes):
     return back
 
 
-def bench_starlet(shape=(2048, 2048), n_scales=5):
+def bench_starlet(results, shape=(2048, 2048), n_scales=5):
     print(f"\nStarlet, {shape[0]} x {shape[1]}, {n_scales} scales (ms; best of 5, interleaved; goal 5x scipy)")
     print(f"{'':8} {'map':10} {'scipy':>8} {'apply':>8} {'into out':>9} {'speed-up':>9} {'max difference':>15}")
     starlet = Starlet(shape, n_scales)
@@ -63,6 +65,7 @@ def bench_starlet(shape=(2048, 2048), n_scales=5):
             if difference > atol:
                 raise SystemExit(f"starlet {name} differs from scipy by {difference}")
             slow, fast, given = (1e3 * t for t in interleaved_seconds((theirs, ours, into_out)))
+            results.note(f"operators/starlet {name}, {dtype.__name__}", faster=slow / fast, ms=fast, into_out_ms=given)
             print(
                 f"{dtype.__name__:8} {name:10} {slow:8.1f} {fast:8.1f} {given:9.1f} {slow / fast:8.1f}x"
                 f" {difference:15.1e}"
@@ -85,8 +88,8 @@ def poisson_cases(n):
     yield "cell coefficient", PoissonOperator(sphere, coefficient=np.exp(rng.standard_normal(box.shape))), 3
 
 
-def bench_poisson(n=128):
-    print(f"\nPoissonOperator.apply, {n}^3 (best of 100, interleaved with the triad; goal: 60 % of it)")
+def bench_poisson(results, n=128, repeats=100):
+    print(f"\nPoissonOperator.apply, {n}^3 (best of {repeats}, interleaved with the triad; goal: 60 % of it)")
     print(f"{'':8} {'case':18} {'ms':>7} {'B/cell':>7} {'GB/s':>7} {'triad GB/s':>11} {'share':>6} {'error':>9}")
     for dtype in (np.float32, np.float64):
         triad, triad_bytes = triad_run()
@@ -98,16 +101,17 @@ def bench_poisson(n=128):
             error = np.linalg.norm(operator.apply(u).ravel() - exact) / np.linalg.norm(exact)
             if error > (1e-6 if dtype == np.float32 else 1e-14):
                 raise SystemExit(f"{name}: the relative error is {error}")
-            streaming, seconds = interleaved_seconds((triad, partial(operator.apply, u)), repeats=100)
+            streaming, seconds = interleaved_seconds((triad, partial(operator.apply, u)), repeats=repeats)
             per_cell = 2 * size + 1 + faces * size
             rate, memory = per_cell * n**3 / seconds / 1e9, triad_bytes / streaming / 1e9
+            results.note(f"operators/{name}, {dtype.__name__}", share=rate / memory, bandwidth=rate, triad=memory)
             print(
                 f"{dtype.__name__:8} {name:18} {1e3 * seconds:7.2f} {per_cell:7d} {rate:7.1f} {memory:11.1f}"
                 f" {rate / memory:6.0%} {error:9.1e}"
             )
 
 
-def bench_others(shape=(1024, 1024)):
+def bench_others(results, shape=(1024, 1024)):
     print(f"\nOther operators, {shape[0]} x {shape[1]}, float32 (ms, best of 5)")
     kernel = np.outer(np.hanning(43), np.hanning(43))
     image = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
@@ -121,10 +125,18 @@ def bench_others(shape=(1024, 1024)):
         forward = 1e3 * best_seconds(partial(operator.apply, image), repeats=5)
         backward = 1e3 * best_seconds(partial(operator.adjoint, y), repeats=5)
         print(f"{name:34} apply {forward:7.1f}   adjoint {backward:7.1f}")
+        results.note(f"operators/{name}", ms=forward, adjoint_ms=backward)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smaller arrays")
+    quick = parser.parse_args().quick
+    results = begin(quick=quick, packages=("operators",))
+    bench_starlet(results, shape=(512, 512) if quick else (2048, 2048))
+    bench_poisson(results, *((64, 20) if quick else (128, 100)))
+    bench_others(results, shape=(256, 256) if quick else (1024, 1024))
 
 
 if __name__ == "__main__":
-    print(describe())
-    bench_starlet()
-    bench_poisson()
-    bench_others()
+    main()

@@ -21,6 +21,7 @@ from costs import bench_compilation, bench_precision, bench_right_hand_sides, be
 from machine import describe
 from memory import bench_memory
 from records import Records
+from results import Results, begin
 from smoke import bench_smoke
 from suite import bench_suite
 
@@ -62,10 +63,13 @@ def main():
         parser.error("--print needs --json FILE")
     options.records = Records(options.json, measuring=not options.print)
     if options.print:
+        options.results = Results(None, {})
         options.records.describe()
         options.only = [name for name in options.only if name in KEPT]
     else:
-        options.records.begin(describe())
+        options.results = begin(quick=options.quick)
+        options.records.begin(describe(options.results.run))
+        options.results.run["code"] = options.records.code
         warm = problems["sphere"]((24,) * 3)
         for method in ("multigrid", "learned", "dct"):
             solve(warm, right_hand_sides["divergence"](warm, 1), method=method)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import describe
+from results import begin
 
 from deconjugate.astro import PSF, deconvolve, simulate
 from deconjugate.astro.metrics import nmse
@@ -114,7 +114,7 @@ def true_fwhm(p):
     return float(fwhm_pix(np.apply_along_axis(np.convolve, 1, rows, kernel))) / SAMPLING
 
 
-def measured(quick, peers):
+def measured(quick, peers, results):
     head = "PSF", "stars", "FWHM over the true one", "error in light", "within 2 FWHM", "as it says itself", "photutils"
     print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
     for seed, (name, psf) in enumerate(fields(quick)):
@@ -126,6 +126,7 @@ def measured(quick, peers):
             peer = f"fails: {type(error).__name__}"
         ratio = found.fwhm_pix / true_fwhm(psf.fine(SAMPLING))
         error, core = difference(found.psf, psf), difference(found.psf, psf, 2.0 * found.fwhm_pix)
+        results.note(f"psf/{name}", stars=found.count, fwhm_ratio=ratio, error=error, core=core, photutils=peer)
         print(
             f"| {name} | {found.count} | {ratio:.4f} | {error:.3f} | {core:.3f} | {found.error:.3f} | {peer} |",
             flush=True,
@@ -143,7 +144,7 @@ def scene_of_errors():
     return simulate(sky, PSF.moffat(3.5), upsample=2, peak_snr=200, seed=3)
 
 
-def errors(draw):
+def errors(draw, results):
     scene = scene_of_errors()
     stars = [(40, 210), (100, 200), (150, 215), (165, 60)]
     light = np.s_[46:146, 42:142]
@@ -166,6 +167,7 @@ def errors(draw):
         around = [np.abs(result.residual[r // 2 - 3 : r // 2 + 4, c // 2 - 3 : c // 2 + 4]).max() for r, c in stars]
         error, whole = difference(psf, PSF.moffat(3.5)), nmse(result.image.data, scene.truth)
         galaxy = nmse(result.image.data[light], scene.truth[light])
+        results.note(f"psf/width {wrong:+.0%}", error=error, nmse=whole, galaxy_nmse=galaxy, flux=flux)
         print(f"| {wrong:+.0%} | {error:.3f} | {whole:.4f} | {galaxy:.4f} | {flux:.3f} |", end="")
         print(f" {result.reduced_chi2:.3f} | up to {max(around):.1f} sigma |", flush=True)
     if draw:
@@ -204,12 +206,13 @@ def main():
     parser.add_argument("--draw", metavar="PNG", help="a picture of what errors do")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    print(describe() + "\n")
+    results = begin(quick=args.quick, packages=("operators", "solver", "astro"))
+    print()
     if args.section in ("measured", "all"):
-        measured(args.quick, not args.without_peers)
+        measured(args.quick, not args.without_peers, results)
     if args.section in ("errors", "all"):
         print()
-        errors(args.draw)
+        errors(args.draw, results)
 
 
 if __name__ == "__main__":

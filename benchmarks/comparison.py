@@ -35,7 +35,10 @@ def compare(name, n, options, repeats=None, make=None):
         reached = f"{error:.1e}" + ("" if error <= 1.05 * RTOL else " (not reached)")
         times = f"{setup:.3f}", f"{median[title]:.3f}", f"{min(run[0] for run in runs):.3f}"
         row(title, iterations, *times, reached, f"{median[title] / median[OURS]:.1f}")
-    return median, {title: runs[0][1] for title, runs in found["runs"].items() if runs}
+    iterations = {title: runs[0][1] for title, runs in found["runs"].items() if runs}
+    beside = ", alone" if options.skip_peers else ""
+    options.results.note(f"poisson/{name}, {n}^3{beside}", seconds=median, iterations=iterations)
+    return median, iterations
 
 
 def measure(A, repeats, options):

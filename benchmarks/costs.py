@@ -31,6 +31,7 @@ def bench_compilation(options):
             out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
             imports, compiling = out.stdout.split()
             row(name, f"{float(imports):.2f}", f"{float(compiling):.2f}")
+            options.results.note(f"poisson/{name}", import_seconds=float(imports), seconds=float(compiling))
 
 
 def bench_sizes(options):
@@ -62,6 +63,7 @@ def bench_sizes(options):
         )
     counts = [found[0][1] for _, _, found in cases.values()]
     ratio = per_unknown[sizes[2]] / per_unknown[sizes[1]]
+    options.results.note("poisson/sizes", sizes=sizes, spread=max(counts) - min(counts), growth=ratio)
     table("figure", "asked", "measured", "met")
     row("spread of iterations over sizes", "<= 2", max(counts) - min(counts), verdict(max(counts) - min(counts) <= 2))
     row(f"time per unknown, {sizes[2]}^3 : {sizes[1]}^3", "<= 1.5", f"{ratio:.2f}", verdict(ratio <= 1.5))
@@ -82,6 +84,7 @@ def bench_precision(options):
     for rtol, runs in found.items():
         row(f"rtol {rtol:.0e}", runs[0][1], f"{1e3 * median[rtol]:.1f}", f"{runs[0][3]:.1e}", runs[0][2])
     ratio = median[1e-12] / median[1e-6]
+    options.results.note("poisson/precision", cost=ratio)
     table("figure", "asked", "measured", "met")
     row("cost of 1e-12 : cost of 1e-6", "<= 2.2", f"{ratio:.2f}", verdict(ratio <= 2.2))
 

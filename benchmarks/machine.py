@@ -67,14 +67,28 @@ def _seconds(function, clock=time.perf_counter):
     return clock() - start
 
 
-def describe():
-    """One paragraph: processor, threads, memory, load, versions, streaming bandwidth."""
-    lines = [f"machine   {_processor()}, {os.cpu_count()} cores, {_memory()}, load {os.getloadavg()[0]:.1f}"]
-    lines.append(
-        f"python    {platform.python_version()} on {platform.system()}, numba threads {numba.get_num_threads()}"
-    )
-    lines.append("packages  " + ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
-    lines.append(f"triad     {triad_bandwidth():.1f} GB/s (float32, 3 x 256 MB)")
+def facts():
+    """What a figure was measured on, as plain data: processor, threads, memory, load, versions, streaming bandwidth."""
+    return {
+        "machine": _processor(),
+        "cores": os.cpu_count(),
+        "memory": _memory(),
+        "load": round(os.getloadavg()[0], 1),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "threads": numba.get_num_threads(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "triad": round(triad_bandwidth(), 1),
+    }
+
+
+def describe(found=None):
+    """One paragraph of :func:`facts`."""
+    found = found or facts()
+    lines = [f"machine   {found['machine']}, {found['cores']} cores, {found['memory']}, load {found['load']:.1f}"]
+    lines.append(f"python    {found['python']} on {found['system']}, numba threads {found['threads']}")
+    lines.append("packages  " + ", ".join(f"{name} {version}" for name, version in found["packages"].items()))
+    lines.append(f"triad     {found['triad']:.1f} GB/s (float32, 3 x 256 MB)")
     return "\n".join(lines)
 
 

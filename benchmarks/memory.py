@@ -23,6 +23,7 @@ def bench_memory(options):
         out = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
         extra, output = (int(value) for value in out.stdout.split())
         per_cell = (extra - output) / n**3
+        options.results.note(f"poisson/memory, {method}", cells=n**3, bytes_per_cell=per_cell)
         row(
             f'sphere {n}^3, method="{method}"',
             f"{extra / 1e6:.0f}",

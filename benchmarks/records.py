@@ -2,10 +2,8 @@
 
 import hashlib
 import json
+from importlib.util import find_spec
 from pathlib import Path
-
-import deconjugate.operators
-import deconjugate.solver
 
 
 class Records:
@@ -33,16 +31,20 @@ class Records:
             raise SystemExit(f"--json {path}: there is no such file to print from")
 
     def begin(self, machine):
-        """Print and note the machine of a run, and say so where the file also holds rows of other code."""
+        """Note the machine of a run, and print its code; say so where the file also holds rows of other code."""
         self.content["runs"].append({"machine": machine, "code": code_hash()})
-        self.describe()
+        print(f"code      {self.code}")
 
     def describe(self):
         """Print the machine of the last run, and whether all rows are of one state of the code."""
-        runs = self.content["runs"]
-        print(runs[-1]["machine"])
-        codes = list(dict.fromkeys(run["code"] for run in runs))
-        print(f"code      {codes[-1]}" + "".join(f", some rows of {code}" for code in codes[:-1]))
+        print(self.content["runs"][-1]["machine"])
+        print(f"code      {self.code}")
+
+    @property
+    def code(self):
+        """The code of the last run, and of the rows on file from before."""
+        codes = list(dict.fromkeys(run["code"] for run in self.content["runs"]))
+        return codes[-1] + "".join(f", some rows of {code}" for code in codes[:-1])
 
     def once(self, name, measure):
         """``measure()``, plain data for JSON, or what the file holds under the name; None where not measuring."""
@@ -62,11 +64,11 @@ class Records:
             beside.replace(self.path)
 
 
-def code_hash():
-    """Eight hexadecimal digits of the solver's and the operators' source and weights."""
+def code_hash(packages=("operators", "solver")):
+    """Eight hexadecimal digits of the packages' source and weights."""
     digest = hashlib.sha256()
-    for package in (deconjugate.operators, deconjugate.solver):
-        folder = Path(package.__file__).parent
+    for package in packages:
+        (folder,) = map(Path, find_spec(f"deconjugate.{package}").submodule_search_locations)
         for path in sorted([*folder.rglob("*.py"), *folder.glob("weights/*")]):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:8]

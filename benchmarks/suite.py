@@ -91,8 +91,13 @@ def bench_suite(options, *, large=False):
             table("problem", "unknowns", *headings)
         found[title] = {**mine, "peers": {peer: entry for peer, entry in theirs.items() if entry}}
         suite_row(title, found[title])
+        options.results.note(f"poisson/suite/{title}", iterations=mine["iterations"], seconds=times(mine))
     if found:
-        summary(found)
+        name = "poisson/suite, large" if large else "poisson/suite"
+        figures = summary(found)
+        options.results.note(name, problems=len(found), **{key: figures[key] for key in figures if "peer" not in key})
+        if "peer" in figures:
+            options.results.note(f"{name}, peers", problems=len(found), **figures)
 
 
 def measure(A, b, options):
@@ -162,7 +167,7 @@ def geometric_mean(values):
 
 
 def summary(found):
-    """The figures asked for, and which peers have no time."""
+    """The figures asked for, by a short name as well, and which peers have no time."""
     classical = {title: times(entry)["multigrid"] / times(entry)["learned"] for title, entry in found.items()}
     box = [times(entry)["dct"] / times(entry)["learned"] for entry in found.values()]
     fewer = [entry["iterations"]["multigrid"] / entry["iterations"]["learned"] for entry in found.values()]
@@ -170,22 +175,22 @@ def summary(found):
     others = [seconds[0] / times(found[title])["learned"] for title, seconds in best.items() if seconds]
     what = "tuned multigrid : learned, "
     figures = [
-        (what + "geometric mean", 1.3, geometric_mean(classical.values())),
-        (what + "2-D", None, geometric_mean([r for title, r in classical.items() if title.endswith("^2")])),
-        (what + "3-D", None, geometric_mean([r for title, r in classical.items() if title.endswith("^3")])),
-        (what + "gaps, free surfaces, jumps", 1.5,
+        ("multigrid", what + "geometric mean", 1.3, geometric_mean(classical.values())),
+        ("multigrid_2d", what + "2-D", None, geometric_mean([r for t, r in classical.items() if t.endswith("^2")])),
+        ("multigrid_3d", what + "3-D", None, geometric_mean([r for t, r in classical.items() if t.endswith("^3")])),
+        ("multigrid_hard", what + "gaps, free surfaces, jumps", 1.5,
          geometric_mean([r for title, r in classical.items() if title.startswith(HARD)])),
-        (what + "worst problem", 0.9, min(classical.values())),
-        (what + "iterations", None, geometric_mean(fewer)),
-        ("box solver : learned, geometric mean", 1.3, geometric_mean(box)),
+        ("multigrid_worst", what + "worst problem", 0.9, min(classical.values())),
+        ("iterations", what + "iterations", None, geometric_mean(fewer)),
+        ("dct", "box solver : learned, geometric mean", 1.3, geometric_mean(box)),
     ]  # fmt: skip
     if others:
         ended = sum(entry[2] for entry in best.values() if entry)
         note = f" ({ended} at the limit of time)" if ended else ""
-        figures.append(("best peer : learned, geometric mean" + note, 15, geometric_mean(others)))
-        figures.append(("best peer : learned, worst problem", 1.0, min(others)))
+        figures.append(("peer", "best peer : learned, geometric mean" + note, 15, geometric_mean(others)))
+        figures.append(("peer_worst", "best peer : learned, worst problem", 1.0, min(others)))
     table(f"figure, {len(found)} problems", "asked", "measured", "met")
-    for name, asked, measured in figures:
+    for _, name, asked, measured in figures:
         met = "-" if asked is None else verdict(measured >= asked)
         row(name, "-" if asked is None else f">= {asked}", f"{measured:.2f}", met)
     missing = [(t, p, e["why"]) for t, entry in found.items() for p, e in entry["peers"].items() if "why" in e]
@@ -193,3 +198,4 @@ def summary(found):
         table("problem", "peer", "why it has no time")
         for entry in missing:
             row(*entry)
+    return {key: measured for key, _, _, measured in figures}
