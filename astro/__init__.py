@@ -12,6 +12,7 @@ _HOME = {
     "PSF": "psf",
     "Scene": "simulate",
     "deconvolve": "deconvolve",
+    "deconvolve_bands": "matching",
     "random_flip": "simulate",
     "read_image": "fits",
     "scatter_sources": "simulate",

@@ -10,10 +10,9 @@ from deconjugate.astro.atomic import check_output, write_atomically
 from deconjugate.astro.background import background_and_rms
 from deconjugate.astro.clumps import APERTURE, find_clumps
 from deconjugate.astro.fits import read_image
+from deconjugate.astro.matching import SHIFT, largest_shift
 from deconjugate.astro.wcs import pixel_scale_arcsec
 from deconjugate.astro.zero_point import magnitude, zero_point
-
-SHIFT = 0.1  # pixels by which the grids of two bands may differ
 
 
 def clumps_file(
@@ -128,10 +127,7 @@ def _band(path, image, sky):
                 "same grid and resolution"
             )
     if band.wcs is not None and image.wcs is not None and band.wcs.has_celestial and image.wcs.has_celestial:
-        h, w = image.shape
-        x, y = np.array([0.0, w - 1, 0.0, w - 1]), np.array([0.0, 0.0, h - 1, h - 1])
-        there = band.wcs.all_world2pix(*image.wcs.all_pix2world(x, y, 0), 0)
-        shift = float(np.hypot(there[0] - x, there[1] - y).max())
+        shift = largest_shift(image, band)
         if shift > SHIFT:
             raise ValueError(f"{path} lies {shift:.2g} pixels from the image: bring both bands to one grid first")
     return _light(band, sky), zero_point(band.meta, band.unit), band.mask

@@ -7,7 +7,7 @@ import numpy as np
 
 from deconjugate.astro.forward import RINGING
 from deconjugate.astro.frame_psf import FramePsf
-from deconjugate.astro.guess import choose_guess
+from deconjugate.astro.guess import GivenGuess, choose_guess
 from deconjugate.astro.observation import observation
 from deconjugate.astro.simulate import target_psf
 from deconjugate.astro.three_steps import Settings, deconvolve_frame
@@ -74,6 +74,7 @@ def deconvolve(
     noise=None,
     mask=None,
     network="default",
+    guess=None,
     dictionary="starlet",
     k_sigma=3.0,
     n_scales=None,
@@ -114,6 +115,9 @@ def deconvolve(
     network : "default", path or None
         Which Swin-UNet makes the guess: the one that ships, or a .safetensors file with its card. None: the classical
         path.
+    guess : (h u, w u) array, optional
+        An image of one frame at the target resolution to be corrected in place of step 2's, where the data show
+        something: from another band (:func:`deconjugate.astro.deconvolve_bands`) or another program.
     dictionary : str
         "starlet", or a wavelet as :func:`deconjugate.operators.dictionary` takes it, for the correction.
     k_sigma : float, > 0
@@ -167,9 +171,9 @@ def deconvolve(
     ((96, 128), True)
     """
     _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile)
-    guess = choose_guess(network, device)
     seen = observation(image, noise, mask)
     n, *shape = seen.data.shape
+    guess = choose_guess(network, device) if guess is None else _given(guess, seen, upsample, uncertainty)
     fine, size = _fine_psfs(psf, n, seen.stamps, shape, upsample, center)
     reach = -(-size // (2 * upsample)) + RINGING // upsample
     default = TILE_VARYING if callable(fine[0]) else TILE_FINE
@@ -247,6 +251,17 @@ def _fine_psfs(psf, n, stamps, shape, upsample, center):
         else:
             fine.append(middle)
     return fine, size
+
+
+def _given(guess, seen, upsample, uncertainty):
+    guess, shape = np.asarray(guess), tuple(n * upsample for n in seen.data.shape[1:])
+    if seen.stamps or guess.shape != shape:
+        raise ValueError(f"guess has shape {guess.shape}; give one image of {shape} fine pixels for one frame")
+    if not np.isfinite(guess).all():
+        raise ValueError(f"guess has {np.count_nonzero(~np.isfinite(guess))} pixels that are not finite")
+    if uncertainty:
+        raise ValueError("uncertainty cannot be had with a guess that is given: what made it is not known")
+    return GivenGuess(guess)
 
 
 def _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile):

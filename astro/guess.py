@@ -75,6 +75,19 @@ class SparseGuess:
         )
 
 
+class GivenGuess:
+    """An image that is given, stars and all: from another band, another program, an earlier run."""
+
+    name, origin = "given", "given"
+    flux_tolerance = 1.0
+
+    def __init__(self, image):
+        self.image = image
+
+    def __call__(self, model, data, weight, start, regularization, region, settings):
+        return self.image
+
+
 class NetworkGuess:
     """The image of a :class:`deconjugate.astro.swin_unet.SwinUNet`, in overlapping pieces of bounded memory.
 

@@ -1,12 +1,12 @@
 """The three steps on one frame, tile by tile, in units of its median noise."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deconjugate.astro.debias import debias
-from deconjugate.astro.guess import NetworkGuess, SparseGuess
+from deconjugate.astro.guess import GivenGuess, NetworkGuess, SparseGuess
 from deconjugate.astro.points import find_points, point_image
 from deconjugate.astro.support import find_support
 from deconjugate.astro.tikhonov import choose_regularization, tikhonov
@@ -19,7 +19,7 @@ BETTER = 0.95  # of the chi^2 after the network's guess: the classical guess is 
 class Settings:
     """What the user chose."""
 
-    guess: object  # SparseGuess or NetworkGuess of deconjugate.astro.guess
+    guess: object  # SparseGuess, NetworkGuess or GivenGuess of deconjugate.astro.guess
     dictionary: str
     n_scales: int
     k_sigma: float
@@ -44,16 +44,26 @@ def deconvolve_frame(psfs, data, weight, settings, timings, bar):
     support = np.zeros((settings.n_scales + 1, *data.shape), bool)
     sources = np.zeros(data.shape, bool)
     lambdas, replaced, mismatch = [], [], 0.0
+
+    def here(target, model):
+        """The settings, with that part of a given guess which a tile sees."""
+        if not isinstance(settings.guess, GivenGuess):
+            return settings
+        # Light goes on beyond the edges; what it does there is not known, and least wrong as a mirror image.
+        piece = np.pad(settings.guess.image, [(m * u, m * u) for m in margin], mode="reflect")[target] / unit
+        sizes = zip(model.domain_shape, piece.shape)
+        return replace(settings, guess=GivenGuess(np.pad(piece.astype(np.float32), [(0, n - k) for n, k in sizes])))
+
     for place in tiles.places():
         y, w = _in_units(data[place], weight[place], unit)
         if (w > 0).any():
             model, psf = psfs.at(place)
             window = tiles.window(place, margin)
-            images, found, lam, other = _three_steps(model, psf, y, w, settings, timings)
+            target = tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))
+            images, found, lam, other = _three_steps(model, psf, y, w, here(target, model), timings)
             lambdas.append(lam)
             replaced.append(other)
             mismatch = max(mismatch, model.mismatch)
-            target = tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))
             weights = np.repeat(np.repeat(window.astype(np.float32), u, axis=0), u, axis=1)
             for name in kept:
                 stages[name][target] += weights * images[name][: weights.shape[0], : weights.shape[1]]
@@ -104,6 +114,7 @@ def _three_steps(model, psf, data, weight, settings, timings):
         def corrected(guess):
             """The guess, what the correction makes of it, and the mean square of what that leaves of the data."""
             image = guess(model, y, w, start, again, smooth.allowed, settings)
+            image = image - stars if isinstance(guess, GivenGuess) else image
             image = np.where(smooth.allowed, image, np.float32(0.0))
             clock(guess.name)
             tolerance = guess.flux_tolerance
