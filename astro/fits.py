@@ -279,7 +279,9 @@ def _wcs(header, hdus):
             raise ValueError("it holds values that are infinite, or not numbers")
         return wcs
     except Exception as error:  # wcslib raises a dozen classes
-        warnings.warn(f"the WCS cannot be read and is left out: {' '.join(str(error).split())}", stacklevel=3)
+        why = re.sub(r"ERROR \d+ in \w+\(\) at line \d+ of file \S+:", "", str(error)).strip(" \n:")
+        kind = ", ".join(str(header.get(f"CTYPE{i}", "no CTYPE")).strip() for i in (1, 2))
+        warnings.warn(f"the WCS ({kind}) cannot be read and is left out: {' '.join(why.split())}", stacklevel=3)
         return None
     finally:
         log.setLevel(level)

@@ -1,10 +1,12 @@
 """World coordinates on the fine grid."""
 
+import re
 import warnings
 
 import numpy as np
 
 TOLERANCE_DEGREES = 1e-6
+TABLES = "cpdis1", "cpdis2", "det2im1", "det2im2"
 
 
 def scale_wcs(wcs, factor):
@@ -13,8 +15,9 @@ def scale_wcs(wcs, factor):
     .. math:: CRPIX' = (CRPIX - 1/2) f + 1/2, \\quad CD' = CD / f \\ \\text{or} \\ CDELT' = CDELT / f, \\quad
               A'_{pq} = A_{pq} f^{1 - p - q}
 
-    PC and CROTA stay, SIP polynomials (A, B, AP, BP) are rescaled, TPV terms act on degrees and need no change.
-    A position of the sky is the same in both to rounding.
+    PC and CROTA stay, SIP polynomials (A, B, AP, BP) are rescaled, TPV terms act on degrees and need no change, nor do
+    TNX and ZPX, which wcslib reads as TAN and ZPN with a polynomial between PC and CDELT: there PC' = PC / f in place
+    of CDELT. A position of the sky is the same in both to rounding.
 
     Parameters
     ----------
@@ -35,8 +38,8 @@ def scale_wcs(wcs, factor):
     Warns
     -----
     UserWarning
-        The WCS has a distortion of another kind (a lookup table), which was left out; the message tells by how many
-        arcseconds positions move.
+        The WCS has a distortion of another kind (a lookup table, a polynomial in pixels that is not SIP), which was
+        left out; the message tells by how many arcseconds positions move.
 
     Example
     -------
@@ -50,27 +53,50 @@ def scale_wcs(wcs, factor):
         raise ValueError(f"wcs has {wcs.naxis} axes; give its celestial part (wcs.celestial)")
     if not (np.isfinite(factor) and factor > 0):
         raise ValueError(f"factor is {factor}; give a positive number of fine pixels per pixel")
-    scaled = wcs.deepcopy()
-    inner = scaled.wcs
-    inner.crpix = _scale_position(inner.crpix, factor)
-    if inner.has_cd():
-        inner.cd = inner.cd / factor
-    else:
-        inner.cdelt = inner.cdelt / factor
-    if wcs.sip is not None:
-        scaled.sip = _scale_sip(wcs.sip, factor)
-    for table in ("cpdis1", "cpdis2", "det2im1", "det2im2"):
-        setattr(scaled, table, None)
-    if wcs.array_shape is not None:
-        scaled.array_shape = tuple(round(n * factor) for n in wcs.array_shape)
-    scaled.wcs.set()
-    if wcs.has_celestial and (shift := _largest_shift(wcs, scaled, factor)) > 3600.0 * TOLERANCE_DEGREES:
+    scaled = _scaled(wcs, factor, any(key.startswith("CQDIS") for key in wcs.to_header(relax=True)))
+    shift = _largest_shift(wcs, scaled, factor) if wcs.has_celestial else 0.0
+    if shift > 3600.0 * TOLERANCE_DEGREES and not any(getattr(wcs, table) is not None for table in TABLES):
+        scaled = _scaled(_without_records(wcs), factor, False)
+        shift = _largest_shift(wcs, scaled, factor)
+    if shift > 3600.0 * TOLERANCE_DEGREES:
         warnings.warn(
             f"the WCS has a distortion that cannot be carried to another grid: without it positions move by up to "
             f"{shift:.2g} arcsec",
             stacklevel=2,
         )
     return scaled
+
+
+def _scaled(wcs, factor, sequent):
+    scaled = wcs.deepcopy()
+    inner = scaled.wcs
+    inner.crpix = _scale_position(inner.crpix, factor)
+    if inner.has_cd():
+        inner.cd = inner.cd / factor
+    elif sequent:  # a polynomial of what PC gives
+        inner.pc = inner.get_pc() / factor
+    else:
+        inner.cdelt = inner.cdelt / factor
+    if wcs.sip is not None:
+        scaled.sip = _scale_sip(wcs.sip, factor)
+    for table in TABLES:
+        setattr(scaled, table, None)
+    if wcs.array_shape is not None:
+        scaled.array_shape = tuple(round(n * factor) for n in wcs.array_shape)
+    scaled.wcs.set()
+    return scaled
+
+
+def _without_records(wcs):
+    """The WCS without the distortions that wcslib holds, which cannot be taken out of it otherwise."""
+    from astropy.wcs import WCS
+
+    header = wcs.to_header(relax=True)
+    for key in [key for key in header if re.fullmatch(r"C[PQ]DIS\d|D[PQ]\d\..*", key)]:
+        del header[key]
+    plain = WCS(header)
+    plain.array_shape = wcs.array_shape
+    return plain
 
 
 def wcs_cards(wcs):

@@ -115,6 +115,67 @@ def test_distortion_tables_are_left_out_with_a_measure_of_what_that_costs():
     assert wcs.cpdis1 is not None
 
 
+POLYNOMIAL = "3. 4. 4. 2. -0.3171856965643 0.3172056965643 -0.1586 0.1586 -0.001 2.0E-4 0.0012 -3.1E-4 4.5E-5 "
+POLYNOMIAL += "0.0021 7.1E-4 1.2E-4 -3.1E-5 8.1E-4 "
+
+
+def iraf_header(kind, linear):
+    """A header as IRAF writes it: the distortion in words, broken at 68 letters."""
+    cards = {"CTYPE1": f"RA---{kind}", "CTYPE2": f"DEC--{kind}", "CRPIX1": 101.3, "CRPIX2": -57.9, "CRVAL1": 30.0}
+    cards |= {"CRVAL2": -4.0, "WAT0_001": "system=image", **linear}
+    more = " projp1=1.0 projp3=42.0" if kind == "ZPX" else ""
+    for axis, name in ((1, "ra"), (2, "dec")):
+        correction = "lngcor" if axis == 1 else "latcor"
+        words = f'wtype={kind.lower()} axtype={name}{more} {correction} = "{POLYNOMIAL}"'
+        cards |= {f"WAT{axis}_{i // 68 + 1:03d}": words[i : i + 68] for i in range(0, len(words), 68)}
+    return fits.Header(cards)
+
+
+@pytest.mark.parametrize(
+    "linear", [matrix_cards("CD", MATRIX), {"CDELT1": -SCALE, "CDELT2": SCALE}], ids=["CD", "CDELT"]
+)
+@pytest.mark.parametrize("kind", ["TNX", "ZPX"])
+def test_the_distortions_of_iraf_are_carried_exactly(kind, linear):
+    header = iraf_header(kind, linear)
+    wcs, plain = WCS(header), WCS(fits.Header({**linear, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 30.0}))
+    wcs.array_shape = 377, 431
+    sky = wcs.all_pix2world(POINTS, 0)
+    assert not np.allclose(sky, plain.all_pix2world(POINTS, 0), atol=1e-4)
+    scaled = scale_wcs(wcs, 2)
+    np.testing.assert_allclose(scaled.all_pix2world(fine_positions(POINTS, 2), 0), sky, rtol=0, atol=1e-9)
+    again = WCS(fits.Header.fromstring(wcs_cards(scaled).tostring()))
+    np.testing.assert_allclose(again.all_pix2world(fine_positions(POINTS, 2), 0), sky, rtol=0, atol=1e-8)
+
+
+def recorded(kind, terms):
+    """A WCS whose distortion is in records, as wcslib has them."""
+    cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 101.3, "CRPIX2": -57.9, "CRVAL1": 30.0}
+    header = fits.Header({**cards, "CRVAL2": -4.0, "CDELT1": -SCALE, "CDELT2": SCALE})
+    cards = [f"CQDIS{axis}  = '{kind}'" for axis in (1, 2)]
+    words = ["NAXES: 2.0", "AXIS.1: 1.0", "AXIS.2: 2.0", *terms]
+    cards += [f"DQ{axis}     = '{word}'" for axis in (1, 2) for word in words]
+    text = header.tostring(endcard=False, padding=False) + "".join(card.ljust(80) for card in cards)
+    wcs = WCS(fits.Header.fromstring(text))
+    wcs.array_shape = 377, 431
+    return wcs
+
+
+def test_a_tpd_distortion_is_carried_exactly():
+    wcs = recorded("TPD", ["TPD.FWD.0: 0.5", "TPD.FWD.1: 1.001", "TPD.FWD.4: 0.00002"])
+    again = WCS(fits.Header.fromstring(wcs_cards(scale_wcs(wcs, 3)).tostring()))
+    sky = wcs.all_pix2world(POINTS, 0)
+    np.testing.assert_allclose(again.all_pix2world(fine_positions(POINTS, 3), 0), sky, rtol=0, atol=1e-8)
+
+
+def test_records_that_cannot_be_written_are_left_out_with_a_measure_of_what_that_costs():
+    wcs = recorded("SIP", ["SIP.FWD.2_0: 0.00001"])
+    with pytest.warns(UserWarning, match="a distortion that cannot be carried .* positions move by up to"):
+        scaled = scale_wcs(wcs, 2)
+    again = WCS(fits.Header.fromstring(wcs_cards(scaled).tostring()))
+    fine = fine_positions(POINTS, 2)
+    np.testing.assert_allclose(again.all_pix2world(fine, 0), scaled.all_pix2world(fine, 0), rtol=0, atol=1e-9)
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match="wcs has 3 axes; give its celestial part"):
         scale_wcs(WCS(naxis=3), 2)
