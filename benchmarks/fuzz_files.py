@@ -30,6 +30,12 @@ MEMORY, SECONDS = 2e9, 30  # the seconds of the processor, not of the clock: oth
 SKY = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRPIX1": 11.0, "CRPIX2": 9.0, "CRVAL1": 30.0, "CRVAL2": -4.0}
 SKY |= {"CD1_1": -1e-4, "CD1_2": 1e-5, "CD2_1": 1e-5, "CD2_2": 1e-4, "BUNIT": "adu", "GAIN": 2.0, "EXPTIME": 30.0}
 SIP = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 1e-5, "B_1_1": 1e-5}
+WORDS = (
+    'wtype=tnx axtype=ra lngcor = "3. 3. 3. 2. -0.3172 0.3172 -0.1586 0.1586 -0.001 2.0E-4 0.0012 -3.1E-4 4.5E-5 1E-5 "'
+)
+TNX = {"CTYPE1": "RA---TNX", "CTYPE2": "DEC--TNX", "WAT0_001": "system=image"}
+TNX |= {f"WAT1_{i // 68 + 1:03d}": WORDS[i : i + 68] for i in range(0, len(WORDS), 68)}
+TNX |= {key.replace("WAT1", "WAT2"): text for key, text in TNX.items() if key.startswith("WAT1")}
 VALUES = [
     "0",
     "-1",
@@ -85,6 +91,7 @@ def originals():
     kinds = {
         "simple": [fits.PrimaryHDU(data, sky)],
         "sip": [fits.PrimaryHDU(data, fits.Header(SKY | SIP))],
+        "tnx": [fits.PrimaryHDU(data, fits.Header(SKY | TNX))],
         "scaled": [scaled],
         "several": several,
         "cube": [fits.PrimaryHDU(image(rng, (2, *SHAPE)), sky)],
