@@ -18,6 +18,8 @@ nor its conversion is timed. ``absent(name)`` says why a peer cannot run here, o
   nothing measurable, has it succeed each time.
   Its exact solver takes over from 1000 unknowns on: the default of 3000, best for SA-CG, takes five times the rest of a
   solve of 32^3.
+- PETSc hypre-CG, GAMG-CG: PETSc's conjugate gradients with BoomerAMG or its own aggregation, one MPI process a core
+  (``petsc_peer``). Several components with singular ones among them are made regular as for PyAMG.
 """
 
 from importlib.util import find_spec
@@ -112,6 +114,23 @@ def _amgcl(settings, A, b, rtol):
     return x, solve.iters, built - start, perf_counter() - built
 
 
+def petsc_hypre_cg(A, b, rtol):
+    return _petsc("hypre", A, b, rtol)
+
+
+def petsc_gamg_cg(A, b, rtol):
+    return _petsc("gamg", A, b, rtol)
+
+
+def _petsc(name, A, b, rtol):
+    import petsc_peer
+
+    singular = abs(A @ np.ones(A.shape[0])).max() < 1e-8 * A.diagonal().max()
+    if scipy.sparse.csgraph.connected_components(A, directed=False)[0] > 1:
+        A, singular = _pinned(A), False
+    return petsc_peer.run(name, A, b, rtol, singular=singular)
+
+
 peers = {
     "SciPy CG": scipy_cg,
     "IC(0)-CG": ic0_cg,
@@ -119,18 +138,23 @@ peers = {
     "PyAMG RS-CG": pyamg_rs_cg,
     "AMGCL SA-CG": amgcl_sa_cg,
     "AMGCL RS-CG": amgcl_rs_cg,
+    "PETSc hypre-CG": petsc_hypre_cg,
+    "PETSc GAMG-CG": petsc_gamg_cg,
 }
 
 # What the process of a peer finds in its environment; glibc fills new memory with the complement of the byte named.
 environments = {amgcl_rs_cg: {"MALLOC_PERTURB_": "255"}}
 
 _AMGCL = "needs Boost's headers (Debian: libboost-dev) and pybind11, then pip install --no-build-isolation pyamgcl"
+_PETSC = "see benchmarks/petsc_peer.py for how it is installed"
 _NEEDS = {
     "IC(0)-CG": ("ilupp", "pip install --no-build-isolation ilupp, with pybind11 present"),
     "PyAMG SA-CG": ("pyamg", "pip install pyamg"),
     "PyAMG RS-CG": ("pyamg", "pip install pyamg"),
     "AMGCL SA-CG": ("pyamgcl", _AMGCL),
     "AMGCL RS-CG": ("pyamgcl", _AMGCL),
+    "PETSc hypre-CG": ("petsc4py", _PETSC),
+    "PETSc GAMG-CG": ("petsc4py", _PETSC),
 }
 
 

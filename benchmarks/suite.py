@@ -22,7 +22,7 @@ SEED = 2026
 METHODS = ("learned", "multigrid", "dct")
 # Those of which a gain of 1.5 is asked.
 HARD = ("thin_gaps", "free_surface", "coefficient_jump")
-PEERS = ("PyAMG SA-CG", "PyAMG RS-CG", "AMGCL SA-CG", "AMGCL RS-CG")
+PEERS = ("PyAMG SA-CG", "PyAMG RS-CG", "AMGCL SA-CG", "AMGCL RS-CG", "PETSc hypre-CG")
 # A peer's hierarchy of more unknowns than this may not fit into memory.
 PEERS_UP_TO = 5_000_000
 

@@ -10,7 +10,7 @@ import pytest
 from deconjugate.solver.gallery import problems, right_hand_sides
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-NAMES = ("SciPy CG", "IC(0)-CG", "PyAMG SA-CG", "PyAMG RS-CG", "AMGCL SA-CG", "AMGCL RS-CG")
+NAMES = ("SciPy CG", "IC(0)-CG", "PyAMG SA-CG", "PyAMG RS-CG", "AMGCL SA-CG", "AMGCL RS-CG", "PETSc hypre-CG")
 STRANGE = """
 import os, time
 from pathlib import Path
