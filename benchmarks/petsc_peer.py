@@ -3,8 +3,8 @@
     mpiexec -n 2 python benchmarks/petsc_peer.py PROBLEM.npz SETTINGS.json ANSWER.npz
 
 Every process takes its rows of the matrix; neither that nor the start counts, and a first run warms. Debian's PETSc has
-hypre: ``apt install libpetsc-real-dev openmpi-bin``, then petsc4py of the same release from PyPI, without build isolation,
-with PETSC_DIR set and a setuptools older than 66. (Debian's own petsc4py wants NumPy 1.)
+hypre: ``apt install libpetsc-real-dev openmpi-bin``, then petsc4py of the same release from PyPI, without build
+isolation, with PETSC_DIR set and a setuptools older than 66. (Debian's own petsc4py wants NumPy 1.)
 """
 
 import ctypes
@@ -19,8 +19,8 @@ from time import perf_counter
 
 import numpy as np
 
-# As the manuals recommend: for three dimensions hypre's HMIS, extended+i, four entries a row and one aggressive level; for
-# two what PETSc chooses.
+# As the manuals recommend: for three dimensions hypre's HMIS, extended+i, four entries a row and one aggressive level;
+# for two what PETSc chooses.
 HYPRE_3D = {
     "pc_type": "hypre",
     "pc_hypre_boomeramg_coarsen_type": "HMIS",
