@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := $(wildcard operators/*.py solver/*.py astro/*.py operators/*/*.py astro/*/*.py) pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint bench bench-full dev clean
+.PHONY: help demo test fuzz lint bench bench-full bench-guard tables docs dev clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -51,6 +51,17 @@ bench: $(VENV)/.package $(VENV)/.bench  ## every benchmark, short
 
 bench-full: $(VENV)/.package $(VENV)/.bench  ## every benchmark, as in benchmarks/README.md
 	cd benchmarks && for b in bench_*.py; do $(BIN)/python $$b || exit 1; done
+	cd benchmarks && $(BIN)/python readme_tables.py
+
+bench-guard: $(VENV)/.package  ## fail where ours became slower by a quarter, beside a yardstick
+	cd benchmarks && OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python guard.py
+
+tables: $(VENV)/.package  ## redraw the README's tables from benchmarks/results
+	cd benchmarks && $(BIN)/python readme_tables.py
+
+docs: $(VENV)/.package  ## the API reference, from the docstrings (writes build/docs/)
+	rm -rf build/docs
+	cd "$$(mktemp -d)" && $(BIN)/python $(CURDIR)/docs/api.py $(CURDIR)/build/docs
 
 dev: $(VENV)/.dependencies  ## an editable install, for working on the package
 	$(PIP) --constraint constraints.txt --editable ".[demo,test,lint]"
