@@ -8,6 +8,7 @@ import warnings
 from contextlib import contextmanager
 
 from deconjugate.astro.commands import clumps, deconvolve, photometry, psf
+from deconjugate.astro.commands.parser import CommandParser
 from deconjugate.astro.reporting import one_line
 
 COMMANDS = (deconvolve, psf, clumps, photometry)
@@ -16,6 +17,7 @@ EXAMPLES = """examples:
   deconjugate deconvolve field.fits --psf field.psf -o sharp.fits
   deconjugate deconvolve field.fits --fwhm 0.8 --upsample 3 --noise ERR --mask DQ --qa sharp.png
   deconjugate deconvolve night/*.fits --fwhm 0.8 --output-dir sharp --jobs 2 --resume
+  deconjugate deconvolve g.fits r.fits i.fits --match --fwhm 1.1 0.9 0.8 --output-dir sharp
 exit status: 0 done, 1 could not do it, 2 wrong usage, 130 interrupted"""
 
 
@@ -59,7 +61,8 @@ def _parser():
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    kind = {"title": "commands", "required": True, "metavar": "COMMAND", "parser_class": CommandParser}
+    commands = parser.add_subparsers(**kind)
     for command in COMMANDS:
         command.add_to(commands)
     return parser

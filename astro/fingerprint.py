@@ -37,16 +37,21 @@ def fingerprint(path, options):
 
 def is_done(path, output, options):
     """Whether the output is there, whole, and made from just this."""
+    key = made_from(output)
+    return key is not None and key == fingerprint(path, options)
+
+
+def made_from(output):
+    """The digest that an output holds; None where it is not there, not whole, or of other software."""
     from deconjugate.astro.hdus import open_fits
 
     if not os.path.exists(output):
-        return False
+        return None
     try:
         with open_fits(output) as hdus:
-            made_from = hdus[1].header.get("DCKEY") if len(hdus) > 1 else None
+            return hdus[1].header.get("DCKEY") if len(hdus) > 1 else None
     except OSError:
-        return False
-    return made_from is not None and made_from == fingerprint(path, options)
+        return None
 
 
 def _digest(path):

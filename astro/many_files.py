@@ -7,7 +7,7 @@ import traceback
 import warnings
 from collections import deque
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deconjugate.astro.reporting import one_line
 
@@ -57,6 +57,37 @@ def run_jobs(jobs, report, *, processes=1, resume=False, debug=False, only_plan=
         _Workers(jobs, report, min(processes, len(jobs)), resume, debug).run()
 
 
+def run_bands(jobs, report, *, resume=False, debug=False, only_plan=False):
+    """As :func:`run_jobs`, of images that are bands of one object: all are done, or none is."""
+    from deconjugate.astro.band_files import are_done, band_images, check_grids, process_bands
+    from deconjugate.astro.estimate import plan
+
+    paths, outputs, options = zip(*((job.path, job.output, job.options) for job in jobs))
+    heard = [{"input": job.path, "output": job.output, "status": "done"} for job in jobs]
+    with _noted() as caught:
+        try:
+            there = are_done(paths, outputs, options) if resume else [False]
+            if all(there):
+                heard = [said | {"status": "skipped"} for said in heard]
+            elif only_plan:
+                band_images(paths, options)
+                check_grids(paths, options)
+                heard = [said | plan(*job) for said, job in zip(heard, zip(paths, outputs, options))]
+                heard = [said | {"plan": f"{said['plan']}, and as long again to match"} for said in heard]
+            else:
+                if resume:  # an interrupt may come when some bands are written
+                    options = [replace(one, overwrite=one.overwrite or done) for one, done in zip(options, there)]
+                heard = [said | done for said, done in zip(heard, process_bands(paths, outputs, options)[1])]
+        except Exception as error:
+            if debug:
+                raise
+            failed = {"status": "failed", "error": one_line(error)}
+            rest = {"status": "failed", "error": "not done, since the bands are matched or none is"}
+            heard = [{**said, **(rest if i else failed)} for i, said in enumerate(heard)]
+    for i, said in enumerate(heard):
+        report(said | {"warnings": [] if i else _told(caught)})
+
+
 def attempt(job, *, resume=False, debug=False, only_plan=False):
     """Do one job; a dictionary with "input", "output", "status", "warnings", and what was done or the "error"."""
     from deconjugate.astro.deconvolve_file import process
@@ -64,8 +95,7 @@ def attempt(job, *, resume=False, debug=False, only_plan=False):
     from deconjugate.astro.fingerprint import is_done
 
     said = {"input": job.path, "output": job.output, "status": "done"}
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always" if not sys.warnoptions else "default")
+    with _noted() as caught:
         try:
             if resume and is_done(job.path, job.output, job.options):
                 said["status"] = "skipped"
@@ -77,8 +107,20 @@ def attempt(job, *, resume=False, debug=False, only_plan=False):
             if debug:
                 raise
             said |= {"status": "failed", "error": one_line(error)}
-    said["warnings"] = list(dict.fromkeys(one_line(warning.message) for warning in caught if _for_users(warning)))
-    return said
+    return said | {"warnings": _told(caught)}
+
+
+@contextmanager
+def _noted():
+    """Collect warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always" if not sys.warnoptions else "default")
+        yield caught
+
+
+def _told(caught):
+    """The warnings for those who use a package, each once, in a line."""
+    return list(dict.fromkeys(one_line(warning.message) for warning in caught if _for_users(warning)))
 
 
 def _for_users(warning):

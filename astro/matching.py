@@ -1,5 +1,7 @@
 """Bands of one object brought to one resolution, so that colours are honest."""
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.ndimage
 
@@ -85,10 +87,11 @@ def deconvolve_bands(images, psfs, *, noise=None, mask=None, upsample=2, **optio
         [p.fwhm_pix for p in psfs],
         upsample,
     )
-    return [
-        deconvolve(image, p, guess=guess, **one, **options)
-        for image, p, guess, one in zip(images, psfs, guesses, given)
-    ]
+    results = []
+    for image, p, guess, one, first in zip(images, psfs, guesses, given, alone):
+        last = deconvolve(image, p, guess=guess, **one, **options)
+        results.append(replace(last, network=first.network, replaced=first.replaced))
+    return results
 
 
 def check_alike(images, names=None):

@@ -43,7 +43,7 @@ def test_a_uniform_colour_stays_one_where_bands_alone_differ():
         assert abs(colour(matched, place) - 1.0) < 0.08
         assert abs(colour(matched, place) - 1.0) < 0.6 * abs(colour(alone, place) - 1.0)
     for result in matched:
-        assert result.network == "given"
+        assert result.network == "none"
         assert 0.9 < result.reduced_chi2 < 1.1
         assert abs(result.flux_ratio - 1.0) < 0.01
 

@@ -27,6 +27,12 @@ def add_to(commands):
     add = command.add_argument
     add("images", metavar="IMAGE.fits", nargs="+", help="one or more; - reads their names from standard input")
     add(
+        "--match",
+        action="store_true",
+        help="the images are bands of one object, on the same pixels: bring all to one resolution and shape, so that "
+        "colours are honest; --psf and --fwhm then take a value for each",
+    )
+    add(
         "-o", "--output", metavar="OUT.fits", help="of one image; default: IMAGE_deconvolved.fits in the current folder"
     )
     add("--output-dir", metavar="DIR", help="folder of the outputs, each named IMAGE_deconvolved.fits; made if absent")
@@ -35,7 +41,8 @@ def add_to(commands):
     add(
         "--jobs", type=values.count, default=1, metavar="N", help="images done at a time, each by a process (default 1)"
     )
-    _add_psf(command.add_argument_group("point spread function (one of the first three)"))
+    command.several = _add_psf(command.add_argument_group("point spread function (one of the first three)"))
+    command.several_with = "--match"
     _add_input(command.add_argument_group("input"))
     _add_method(command.add_argument_group("method"))
     extra = command.add_argument_group("more in the output")
@@ -62,8 +69,9 @@ def add_to(commands):
 
 def _add_psf(group):
     add = group.add_argument
-    add(
+    psf = add(
         "--psf",
+        nargs=1,
         metavar="FILE",
         help="FITS image of any sampling, what `deconjugate psf` wrote, or a PSFEx model (.psf)",
     )
@@ -74,8 +82,9 @@ def _add_psf(group):
         help="samples of the PSF image per pixel (default: OVERSAMP, else by PIXSCALE or WCS of both, else 1)",
     )
     add("--psf-ext", metavar="EXT", help="extension of the PSF file, where it holds several: the chip")
-    add("--fwhm", type=values.positive, metavar="ARCSEC", help="Moffat of this width, as stars show it in the image")
-    add("--fwhm-pix", type=values.positive, metavar="PIXELS", help="the same in pixels, for an image without WCS")
+    width = {"nargs": 1, "type": values.positive}
+    fwhm = add("--fwhm", **width, metavar="ARCSEC", help="Moffat of this width, as stars show it in the image")
+    fwhm_pix = add("--fwhm-pix", **width, metavar="PIXELS", help="the same in pixels, for an image without WCS")
     add("--beta", type=values.above_one, metavar="B", help="exponent of the Moffat, above 1 (default 3)")
     add("--ellipticity", type=values.fraction, metavar="E", help="of the Moffat, 1 - minor / major axis (default 0)")
     add("--pa", type=values.finite, metavar="DEG", help="of its major axis, from +x towards +y (default 0)")
@@ -86,6 +95,7 @@ def _add_psf(group):
         metavar="F",
         help="its relative error, say 0.02: keeps bright stars from being fitted beyond it (default 0)",
     )
+    return psf, fwhm, fwhm_pix
 
 
 def _add_input(group):
@@ -139,13 +149,18 @@ def run(args):
     images = _images(args)
     outputs = _outputs(args, images)
 
-    from deconjugate.astro.many_files import Job, run_jobs
+    from deconjugate.astro.many_files import Job, run_bands, run_jobs
     from deconjugate.astro.reporting import Reporter
 
-    jobs = [Job(image, output, _options(args, image, len(images) > 1)) for image, output in zip(images, outputs)]
+    options = [_options(args, image, number, len(images)) for number, image in enumerate(images)]
+    jobs = [Job(*each) for each in zip(images, outputs, options)]
     reporter = Reporter(len(jobs), quiet=args.quiet, as_json=args.json)
+    how = {"resume": args.resume, "debug": args.debug, "only_plan": args.dry_run}
     try:
-        run_jobs(jobs, reporter, processes=args.jobs, resume=args.resume, debug=args.debug, only_plan=args.dry_run)
+        if args.match:
+            run_bands(jobs, reporter, **how)
+        else:
+            run_jobs(jobs, reporter, processes=args.jobs, **how)
     except KeyboardInterrupt:
         if len(jobs) == 1:
             raise
@@ -171,6 +186,9 @@ def _check_usage(args):
         args.usage("--gain belongs to a measured noise, not to --noise, which holds everything")
     if args.bad_bits is not None and args.mask is None:
         args.usage("--bad-bits belongs to --mask")
+    for name, value in (("--jobs", args.jobs > 1), ("--all-ext", args.all_ext), ("--uncertainty", args.uncertainty)):
+        if args.match and value:
+            args.usage(f"{name} is not for --match, where every output is made from all images")
     if args.ext is not None and args.all_ext:
         args.usage("give --ext or --all-ext, not both")
     if args.output is not None and args.output_dir is not None:
@@ -184,6 +202,13 @@ def _images(args):
         images += [line.strip() for line in sys.stdin if line.strip()] if name == "-" else [name]
     if not images:
         args.usage("no image is named on standard input")
+    for name in ("psf", "fwhm", "fwhm_pix"):
+        given = getattr(args, name) or []
+        if args.match and len(given) not in (0, 1, len(images)):
+            option = f"--{name.replace('_', '-')}"
+            args.usage(f"{option} has {len(given)} values for {len(images)} images: give one, or one for each in order")
+    if args.match and len(images) == 1:
+        args.usage("--match is for two images or more")
     if len(images) > 1 and args.output is not None:
         args.usage(f"--output is for one image, and there are {len(images)}; give --output-dir")
     return images
@@ -211,20 +236,24 @@ def stem(path):
     return name
 
 
-def _options(args, image, several):
+def _options(args, image, number, count):
+    """The options of the image of this number among so many."""
     from deconjugate.astro.deconvolve_file import file_options
 
-    qa = args.qa
+    psf, fwhm, fwhm_pix = (
+        given and given[number if len(given) > 1 else 0] for given in (args.psf, args.fwhm, args.fwhm_pix)
+    )
+    qa, several = args.qa, count > 1
     if qa is not None and (several or os.path.isdir(qa)):
         if not os.path.isdir(qa):
             args.usage(f"--qa {qa}: of several images the pages need a folder that exists")
         qa = os.path.join(qa, f"{stem(image)}_qa.png")
     return file_options(
-        psf=args.psf,
+        psf=psf,
         psf_oversampling=args.psf_oversampling,
         psf_ext=args.psf_ext,
-        fwhm_arcsec=args.fwhm,
-        fwhm_pix=args.fwhm_pix,
+        fwhm_arcsec=fwhm,
+        fwhm_pix=fwhm_pix,
         beta=3.0 if args.beta is None else args.beta,
         ellipticity=args.ellipticity or 0.0,
         pa=args.pa or 0.0,
@@ -248,5 +277,5 @@ def _options(args, image, several):
         uncertainty=args.uncertainty,
         device=args.device,
         tile=args.tile,
-        progress=not args.quiet and not several and sys.stderr.isatty(),
+        progress=not args.quiet and (args.match or not several) and sys.stderr.isatty(),
     )
