@@ -28,7 +28,8 @@ def background_and_rms(data, mask=None, *, sky="map", box=None):
 
     Returns
     -------
-    background, rms : (h, w) float64 arrays
+    background, rms : (h, w) arrays
+        In the precision of the data, float32 at least.
 
     Raises
     ------
@@ -47,7 +48,8 @@ def background_and_rms(data, mask=None, *, sky="map", box=None):
 
     if sky not in SKIES:
         raise ValueError(f"sky is {sky!r}; choose one of {', '.join(SKIES)}")
-    data = np.asarray(data, dtype=np.float64)
+    data = np.asarray(data)
+    data = data.astype(np.result_type(data.dtype, np.float32), copy=False)  # a large frame need not be doubled
     bad = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | np.asarray(mask, dtype=bool)
     if bad.all():
         raise ValueError("no pixel of the image is good: all are masked or NaN")
@@ -58,15 +60,17 @@ def background_and_rms(data, mask=None, *, sky="map", box=None):
         raise ValueError(f"box is {box} pixels; statistics need 8 or more")
     clip, mode = SigmaClip(3.0, maxiters=10), SExtractorBackground()
     if sky == "flat" or min(data.shape) < 3 * box:
-        good = clip(data[~bad], masked=False)
+        good = clip(data[~bad].astype(np.float64), masked=False)
         level, rms = float(mode(good)), good.std()
         below = good[good < level]
         if sky == "flat" and below.size:
             rms = np.sqrt(np.mean((below - level) ** 2))
-        level, rms = np.full(data.shape, level), np.full(data.shape, rms)
+        level, rms = np.full(data.shape, level, data.dtype), np.full(data.shape, rms, data.dtype)
     else:
+        # What is near zero has no use for double precision, whatever the level.
+        level = data.dtype.type(np.median(data[~bad][:: max(1, data.size // 10**6)]))
         boxes = Background2D(
-            np.where(bad, 0.0, data),
+            np.where(bad, data.dtype.type(0), data - level),
             box,
             mask=bad,
             filter_size=3,
@@ -74,8 +78,8 @@ def background_and_rms(data, mask=None, *, sky="map", box=None):
             sigma_clip=clip,
             bkg_estimator=mode,
         )
-        level, rms = boxes.background, boxes.background_rms
-    return (np.zeros(data.shape) if sky == "none" else level), rms
+        level, rms = boxes.background + level, boxes.background_rms
+    return (np.zeros(data.shape, data.dtype) if sky == "none" else level), rms
 
 
 def noise_map(data, background, rms, *, gain=None, psf_error=0.0):

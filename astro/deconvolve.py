@@ -9,6 +9,7 @@ from deconjugate.astro.forward import RINGING
 from deconjugate.astro.frame_psf import FramePsf
 from deconjugate.astro.guess import GivenGuess, choose_guess
 from deconjugate.astro.observation import observation
+from deconjugate.astro.scratch import Scratch, forget
 from deconjugate.astro.simulate import target_psf
 from deconjugate.astro.three_steps import Settings, deconvolve_frame
 from deconjugate.astro.tiling import tiling
@@ -87,6 +88,7 @@ def deconvolve(
     device="auto",
     tile=None,
     stages=True,
+    scratch=None,
     progress=None,
 ):
     """Deconvolve an image to a resolution of 2 fine pixels.
@@ -144,6 +146,8 @@ def deconvolve(
         varies.
     stages : bool
         Whether to keep what the first two steps give; without, a large frame takes a third of the memory.
+    scratch : str or path, optional
+        A folder: what the result of a large frame holds lies in nameless files there in place of memory, mapped.
     progress : bool, optional
         Whether to show a bar on stderr; default only on a terminal.
 
@@ -171,7 +175,8 @@ def deconvolve(
     ((96, 128), True)
     """
     _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile)
-    seen = observation(image, noise, mask)
+    seen, scratch = observation(image, noise, mask), Scratch(scratch)
+    del image, noise, mask  # a large frame need not stay in memory twice
     n, *shape = seen.data.shape
     guess = choose_guess(network, device) if guess is None else _given(guess, seen, upsample, uncertainty)
     fine, size = _fine_psfs(psf, n, seen.stamps, shape, upsample, center)
@@ -193,14 +198,14 @@ def deconvolve(
         for i in range(n):
             if psfs is None or len(fine) > 1:
                 psfs = FramePsf(tiles, upsample, fine[i if len(fine) > 1 else 0])
-            outputs.append(deconvolve_frame(psfs, seen.data[i], seen.weight[i], settings, timings, bar))
+            outputs.append(deconvolve_frame(psfs, seen.data[i], seen.weight[i], settings, timings, bar, scratch))
             if uncertainty:
                 given = outputs[-1], seen.data[i], seen.weight[i], fine[i if len(fine) > 1 else 0], upsample, tile
                 spreads.append(standard_deviation(*given, settings, uncertainty, rng, bar))
-    return _result(seen, outputs, spreads, target_psf(), upsample, guess.origin, timings)
+    return _result(seen, outputs, spreads, target_psf(), upsample, guess.origin, timings, scratch)
 
 
-def _result(seen, frames, spreads, target, upsample, network, timings):
+def _result(seen, frames, spreads, target, upsample, network, timings, scratch):
     """Everything in the layout that the caller used."""
     from astropy.nddata import CCDData, StdDevUncertainty
 
@@ -214,12 +219,12 @@ def _result(seen, frames, spreads, target, upsample, network, timings):
     if seen.stamps:
         stages = {name: np.stack([frame.stages[name] for frame in frames]) for name in stages}
     bad = seen.bad if seen.stamps else seen.bad[0]
-    bad = np.repeat(np.repeat(bad, upsample, axis=-2), upsample, axis=-1) if bad.any() else bad
+    bad = _finer(bad, upsample, scratch) if bad.any() else None
     image = CCDData(
         stages["debiased"],
         unit=seen.unit or "",
         uncertainty=StdDevUncertainty(np.stack(spreads) if seen.stamps else spreads[0]) if spreads else None,
-        mask=bad if bad.any() else None,
+        mask=bad,
         wcs=None if seen.wcs is None else scale_wcs(seen.wcs, upsample),
         meta=seen.meta,
     )
@@ -228,6 +233,16 @@ def _result(seen, frames, spreads, target, upsample, network, timings):
     return DeconvolutionResult(
         image, target, residual, chi2, support, stages, ratio, mismatch, lam, network, replaced, timings
     )
+
+
+def _finer(native, upsample, scratch):
+    """A native mask on the fine grid."""
+    fine = scratch.zeros((*native.shape[:-2], *(upsample * n for n in native.shape[-2:])), bool)
+    for row in range(upsample):
+        for column in range(upsample):
+            fine[..., row::upsample, column::upsample] = native
+    forget(fine)
+    return fine
 
 
 def _fine_psfs(psf, n, stamps, shape, upsample, center):

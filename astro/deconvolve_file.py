@@ -11,6 +11,7 @@ from deconjugate.astro.fits import read_others, write_hdus
 from deconjugate.astro.hdus import cube_shape, find_all_images, find_image, open_fits
 from deconjugate.astro.preparation import prepare
 from deconjugate.astro.product import WRITTEN, extensions, product
+from deconjugate.astro.scratch import Scratch
 
 METHOD = ("network", "dictionary", "n_scales", "regularization", "positivity", "uncertainty", "center", "maxiter")
 METHOD += ("seed", "device", "tile", "progress")
@@ -85,11 +86,12 @@ def process(path, output, options):
     """
     start = time.perf_counter()
     check_outputs(path, output, options)
+    scratch = Scratch(os.path.dirname(os.path.realpath(output)))  # where the output will need as much
     key = fingerprint(path, options)
     hdus, products = [], []
     images = images_of(path, options)
     for ver, (name, ext, planes) in enumerate(images, 1):
-        done = _planes(path, ext, planes, options)
+        done = _planes(path, ext, planes, options, scratch)
         hdus += extensions(done, options, source=os.path.basename(path), name=name, ver=ver, key=key)
         products += [(name if len(planes) == 1 else f"{name} {k + 1}".strip(), one) for k, one in enumerate(done)]
     if options.keep_hdus:
@@ -135,14 +137,14 @@ def images_of(path, options):
     return images
 
 
-def _planes(path, ext, planes, options):
+def _planes(path, ext, planes, options, scratch):
     """The Products of an image or of the planes of a cube, None for a plane that is empty where others are not."""
     from deconjugate.astro.deconvolve import deconvolve
 
     done = []
     for plane in planes:
         try:
-            prepared = prepare(path, ext, plane, options)
+            prepared = prepare(path, ext, plane, options, scratch)
         except ValueError as error:
             if plane is None or "no pixel of the image is good" not in str(error):
                 raise
@@ -156,9 +158,10 @@ def _planes(path, ext, planes, options):
             noise=prepared.sigma,
             k_sigma=options.k_sigma,
             stages=False,
+            scratch=scratch.folder,
             **options.method,
         )
-        done.append(product(prepared, result, options))
+        done.append(product(prepared, result, options, scratch))
     if not any(done):
         raise ValueError(f"no plane of {path} holds a good pixel")
     return done

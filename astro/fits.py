@@ -10,6 +10,7 @@ import numpy as np
 from deconjugate.astro.atomic import write_atomically
 from deconjugate.astro.cards import PLATE_CARDS, STALE_CARDS, derived_header
 from deconjugate.astro.hdus import NOISE_WORDS, find_image, image_pixels, open_fits, words
+from deconjugate.astro.large_hdus import BLOCK, is_large, write_large
 from deconjugate.astro.wcs import wcs_cards
 
 DISTRACTING_CARDS = re.compile(r"NAXIS[3-9]|" + PLATE_CARDS.pattern)  # from the two axes of the sky
@@ -170,12 +171,29 @@ def write_hdus(path, hdus, *, overwrite=False):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # cards too long for their comment, and the like
             hdus.update_extend()
-            for hdu in hdus:
+            large = [is_large(hdu) for hdu in hdus]
+            for hdu in (hdu for hdu, there in zip(hdus, large) if not there):
                 # astropy's own comment is the time.
                 hdu.add_checksum(when="of this HDU", checksum_keyword="CHECKSUM", datasum_keyword="DATASUM")
-            hdus.writeto(temporary, overwrite=True, output_verify="silentfix+ignore")
+            if not any(large):
+                hdus.writeto(temporary, overwrite=True, output_verify="silentfix+ignore")
+                return
+            with open(temporary, "wb") as file:
+                for hdu, there in zip(hdus, large):
+                    write_large(file, hdu) if there else file.write(_bytes_of(hdu))
 
     write_atomically(path, write, overwrite=overwrite)
+
+
+def _bytes_of(hdu):
+    """What astropy writes of an HDU; of an extension, without the empty primary HDU before it."""
+    import io
+
+    from astropy.io import fits
+
+    file, primary = io.BytesIO(), isinstance(hdu, fits.PrimaryHDU)
+    fits.HDUList([hdu] if primary else [fits.PrimaryHDU(), hdu]).writeto(file, output_verify="silentfix+ignore")
+    return file.getvalue()[0 if primary else BLOCK :]
 
 
 def read_others(path, *, used, taken=()):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from deconjugate.astro.scratch import Scratch, forget
+
 MASKED, EDGE, UNCONFIRMED, SATURATED = 1, 2, 4, 8
 MEANINGS = {
     MASKED: "no data: masked, not finite, without noise",
@@ -9,11 +11,11 @@ MEANINGS = {
     UNCONFIRMED: "structure that only the guess shows",
     SATURATED: "saturated in the input",
 }
-STRIP = 512  # native rows at a time, so that a large frame takes no more memory than a small one
+STRIP = 512, 2**21  # native rows at a time, and pixels: a large frame takes no more memory than a small one
 SEEN = 0.9  # of a source's light that must fall into the frame for it not to be flagged as at the edge
 
 
-def flags(result, psf, weight, *, upsample, saturated=None, k_sigma=3.0):
+def flags(result, psf, weight, *, upsample, saturated=None, k_sigma=3.0, scratch=None):
     """Flags of every fine pixel, a sum of bits.
 
     1, MASKED: the data below have no weight; what is there comes from the surroundings.
@@ -37,6 +39,8 @@ def flags(result, psf, weight, *, upsample, saturated=None, k_sigma=3.0):
     upsample : int
     saturated : (h, w) bool array, optional
     k_sigma : float, > 0
+    scratch : deconjugate.astro.scratch.Scratch, optional
+        Makes the array.
 
     Returns
     -------
@@ -55,12 +59,13 @@ def flags(result, psf, weight, *, upsample, saturated=None, k_sigma=3.0):
     (0, 2)
     """
     image = result.stages["debiased"]
-    found = np.zeros(image.shape, np.int16)
+    found = (scratch or Scratch()).zeros(image.shape, np.int16)
     edges = [_cut(n, k) for n, k in zip(image.shape, psf.shape)]
     sums = np.pad(psf, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
     search = _Search(psf, weight, upsample, k_sigma)
-    for start in range(0, weight.shape[0], STRIP):
-        rows = slice(start, min(start + STRIP, weight.shape[0]))
+    step = max(1, min(STRIP[0], STRIP[1] // weight.shape[1]))
+    for start in range(0, weight.shape[0], step):
+        rows = slice(start, min(start + step, weight.shape[0]))
         strip = found[rows.start * upsample : rows.stop * upsample]
         strip[_finer(weight[rows] == 0, upsample)] |= MASKED
         low, high = (end[rows.start * upsample : rows.stop * upsample] for end in edges[0])
@@ -68,6 +73,7 @@ def flags(result, psf, weight, *, upsample, saturated=None, k_sigma=3.0):
         strip[search.unconfirmed(image, weight, rows)] |= UNCONFIRMED
         if saturated is not None:
             strip[_finer(saturated[rows], upsample)] |= SATURATED
+        forget(found, image)
     return found
 
 

@@ -10,6 +10,7 @@ from deconjugate.astro.background import background_and_rms, noise_map
 from deconjugate.astro.detector import header_gain, header_read_noise, positive_card
 from deconjugate.astro.fits import read_frame
 from deconjugate.astro.psf import PSF
+from deconjugate.astro.scratch import Scratch, forget, strips
 from deconjugate.astro.wcs import pixel_scale_arcsec
 
 PATCH = 7  # pixels of one value, a side, that no noise makes
@@ -32,18 +33,25 @@ class Prepared:
     @property
     def sources(self):
         """The image without its sky."""
-        sources = self.image.copy()
-        sources.data = self.image.data - self.level
-        return sources
+        from astropy.nddata import CCDData
+
+        given = self.image
+        data = given.data - self.level
+        forget(given.data, self.level)
+        return CCDData(data, mask=given.mask, wcs=given.wcs, unit=given.unit, meta=given.meta)
 
     @property
     def weight(self):
         """1 / sigma^2, zero where bad."""
         bad = np.zeros(self.sigma.shape, bool) if self.image.mask is None else self.image.mask
-        return np.where(bad, 0.0, 1.0 / np.where(bad, 1.0, self.sigma) ** 2)
+        weight = np.empty_like(self.sigma)
+        for rows in strips(weight):
+            weight[rows] = np.where(bad[rows], 0.0, 1.0 / np.where(bad[rows], 1.0, self.sigma[rows]) ** 2)
+            forget(self.sigma)
+        return weight
 
 
-def prepare(path, ext, plane, options):
+def prepare(path, ext, plane, options, scratch=None):
     """Read an image and measure what the deconvolution needs to know of it.
 
     Parameters
@@ -53,6 +61,8 @@ def prepare(path, ext, plane, options):
     plane : int or None
         See :func:`deconjugate.astro.read_image`.
     options : deconjugate.astro.file_options.FileOptions
+    scratch : deconjugate.astro.scratch.Scratch, optional
+        Makes the arrays that stay.
 
     Raises
     ------
@@ -60,6 +70,7 @@ def prepare(path, ext, plane, options):
         See :func:`deconjugate.astro.read_image`, :func:`deconjugate.astro.background.background_and_rms` and
         :meth:`deconjugate.astro.PSF.from_file`; an image without sky coordinates for a width in arcseconds.
     """
+    scratch = scratch or Scratch()
     frame = read_frame(
         path,
         ext=ext,
@@ -76,7 +87,7 @@ def prepare(path, ext, plane, options):
     _mask_too(image, saturated)
     gain = header_gain(image.meta, image.unit) if options.gain == "header" else options.gain
     _mask_too(image, _filled(image))
-    level, rms = (x.astype(np.float32) for x in background_and_rms(image.data, image.mask, sky=options.sky))
+    level, rms = (x.astype(np.float32, copy=False) for x in background_and_rms(image.data, image.mask, sky=options.sky))
     if options.noise is None:
         rms = np.fmax(rms, np.where(rms > 0.0, 0.0, header_read_noise(image.meta, gain)))
         noise_name = f"noise measured, gain {gain and format(gain, 'g')}"
@@ -88,15 +99,23 @@ def prepare(path, ext, plane, options):
             sigma, noise_name = sigma * scale, f"{noise_name} times {scale**-2:.6g} to agree with the sky"
         rms = sigma
     _mask_too(image, ~(rms > 0.0))
-    sigma = noise_map(image.data, level, np.where(rms > 0.0, rms, 1.0), gain=gain, psf_error=options.psf_error)
-    # No light explains these: bleeding columns, defects, undershoots of a resampling.
-    _mask_too(image, image.data < level - IMPOSSIBLE * sigma)
+    sigma = scratch.zeros(image.shape, np.result_type(image.data, np.float32))
+    impossible = np.zeros(image.shape, bool)
+    for rows in strips(sigma):
+        noise = np.where(rms[rows] > 0.0, rms[rows], 1.0)
+        sigma[rows] = noise_map(image.data[rows], level[rows], noise, gain=gain, psf_error=options.psf_error)
+        # No light explains these: bleeding columns, defects, undershoots of a resampling.
+        impossible[rows] = image.data[rows] < level[rows] - IMPOSSIBLE * sigma[rows]
+        forget(sigma)
+    _mask_too(image, impossible)
+    image.data = scratch.kept(image.data) if scratch.folder else image.data
     if image.mask is not None and image.mask.all():
         raise ValueError("no pixel of the image is good: all are masked, NaN, saturated or without noise")
     bad = 0 if image.mask is None else np.count_nonzero(image.mask)
     mask = None if options.mask is None else os.path.basename(str(options.mask))
     bits = "" if options.bad_bits is None else f" (bits {options.bad_bits})"
     mask_name = f"mask {mask}{bits}, saturation {saturation}: {bad} bad pixels"
+    level = scratch.kept(level) if scratch.folder else level
     return Prepared(image, level, sigma, saturated, psf, psf_name, noise_name, mask_name)
 
 

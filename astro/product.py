@@ -8,6 +8,7 @@ import numpy as np
 
 from deconjugate.astro.cards import derived_header, with_third_axis
 from deconjugate.astro.flags import MASKED, flag_cards, flags
+from deconjugate.astro.scratch import Scratch, forget, strips
 
 WRITTEN = ("SCI", "ERR", "DQ", "RESIDUAL", "PSF", "SUPPORT")
 PIXEL_SIDES = ("PIXSCALE", "SECPIX", "SECPIX1", "SECPIX2", "PIXSCAL1", "PIXSCAL2")  # headers' own words for the scale
@@ -27,15 +28,18 @@ class Product:
     flags: np.ndarray
 
 
-def product(prepared, result, options):
+def product(prepared, result, options, scratch=None):
     """Give the fine image the sky, the unit and the header of the input, and find its flags.
+
+    ``scratch``, a :class:`deconjugate.astro.scratch.Scratch`, makes the arrays where there is one.
 
     Raises
     ------
     ValueError
         The result is not finite.
     """
-    if not (np.isfinite(result.reduced_chi2) and np.isfinite(result.image.data).all()):
+    scratch = scratch or Scratch()
+    if not (np.isfinite(result.reduced_chi2) and _finite(result.image.data)):
         raise ValueError("the result is not finite: the noise, the gain or the PSF cannot be right")
     if result.reduced_chi2 > SUSPECT_CHI2 or abs(result.flux_ratio - 1.0) > SUSPECT_FLUX:
         warnings.warn(
@@ -45,7 +49,8 @@ def product(prepared, result, options):
         )
     u, image, sharp = options.upsample, prepared.image, result.image
     psf = prepared.psf.fine(u, max_size=min(image.shape) * u)
-    found = flags(result, psf, prepared.weight, upsample=u, saturated=prepared.saturated, k_sigma=options.k_sigma)
+    given = {"saturated": prepared.saturated, "k_sigma": options.k_sigma, "scratch": scratch}
+    found = flags(result, psf, prepared.weight, upsample=u, **given)
     sharp.meta = image.meta.copy()
     for keys, divisor in ((PIXEL_SIDES, u), (PIXEL_AREAS, u**2)):
         for key in keys:
@@ -53,10 +58,12 @@ def product(prepared, result, options):
                 sharp.meta[key] = sharp.meta[key] / divisor
     conserved = "surface brightness" if is_surface_brightness(image.unit) else "counts"
     scale = np.float32(u**2 if conserved != "counts" else 1)
-    data = np.ascontiguousarray(sharp.data)
-    for row, level in enumerate(prepared.level):  # in place: a large frame has no room for a second one
-        data[row * u : (row + 1) * u] += np.repeat(level.astype(data.dtype), u) / data.dtype.type(u**2)
-        data[row * u : (row + 1) * u] *= scale
+    data = scratch.kept(sharp.data)
+    for rows in strips(prepared.level):
+        fine = data[rows.start * u : rows.stop * u]
+        fine += np.repeat(np.repeat(prepared.level[rows].astype(data.dtype), u, 0), u, 1) / data.dtype.type(u**2)
+        fine *= scale
+        forget(data, prepared.level)
     sharp.data = data
     if sharp.uncertainty is not None:
         sharp.uncertainty.array = sharp.uncertainty.array * scale
@@ -109,6 +116,14 @@ def extensions(planes, options, *, source, name="", ver=1, key=None):
     return hdus
 
 
+def _finite(array):
+    finite = True
+    for rows in strips(array):
+        finite &= bool(np.isfinite(array[rows]).all())
+        forget(array)
+    return finite
+
+
 def is_surface_brightness(unit):
     """Whether a unit is per solid angle."""
     from astropy import units
@@ -130,9 +145,10 @@ def _hdu(name, array, header, comment="", cards=()):
 def _stack(planes, part, missing=np.nan, dtype=np.float32):
     """One array of all planes; those that could not be done hold ``missing``."""
     arrays = [None if plane is None else np.asarray(part(plane), dtype=dtype) for plane in planes]
+    if len(arrays) == 1:
+        return arrays[0]
     shape = next(array.shape for array in arrays if array is not None)
-    arrays = [np.full(shape, missing, dtype) if array is None else array for array in arrays]
-    return arrays[0] if len(arrays) == 1 else np.stack(arrays)
+    return np.stack([np.full(shape, missing, dtype) if array is None else array for array in arrays])
 
 
 def _scales_as_bits(support):

@@ -8,6 +8,7 @@ import numpy as np
 from deconjugate.astro.debias import debias
 from deconjugate.astro.guess import GivenGuess, NetworkGuess, SparseGuess
 from deconjugate.astro.points import find_points, point_image
+from deconjugate.astro.scratch import Scratch, forget, strips
 from deconjugate.astro.support import find_support
 from deconjugate.astro.tikhonov import choose_regularization, tikhonov
 from deconjugate.operators.dictionaries import dictionary as make_dictionary
@@ -29,20 +30,22 @@ class Settings:
     stages: bool = True  # whether to keep what the first two steps give
 
 
-def deconvolve_frame(psfs, data, weight, settings, timings, bar):
+def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None):
     """One frame, in units of its median noise: the three steps tile by tile, then the residual of the whole.
 
     ``psfs`` is the :class:`deconjugate.astro.frame_psf.FramePsf` of its tiles. A tile's images are a function of its
-    data, weight, PSF and the settings alone. Beside its input and output this takes the memory of a tile.
+    data, weight, PSF and the settings alone. Beside its input and output this takes the memory of a tile; the output is
+    made by ``scratch``, a :class:`deconjugate.astro.scratch.Scratch`, where there is one.
     """
+    scratch = scratch or Scratch()
     tiles, u = psfs.tiles, psfs.upsample
     unit = 1.0 / np.sqrt(np.median(weight[weight > 0]))
     margin = [s.start for s in psfs.at(tiles.places()[0])[0].frame]  # it holds light from outside, blended as well
     canvas = tuple((n + 2 * m) * u for n, m in zip(data.shape, margin))
     kept = ("tikhonov", settings.guess.name, "debiased") if settings.stages else ("debiased",)
-    stages = {name: np.zeros(canvas, np.float32) for name in kept}
-    support = np.zeros((settings.n_scales + 1, *data.shape), bool)
-    sources = np.zeros(data.shape, bool)
+    stages = {name: scratch.zeros(canvas) for name in kept}
+    support = scratch.zeros((settings.n_scales + 1, *data.shape), bool)
+    sources = scratch.zeros(data.shape, bool)
     lambdas, replaced, mismatch = [], [], 0.0
 
     def here(target, model):
@@ -71,13 +74,19 @@ def deconvolve_frame(psfs, data, weight, settings, timings, bar):
             if found.coefficients.shape == support[(..., *place)].shape:
                 support[(..., *place)] |= found.coefficients & used
             sources[place] |= (found.sources > 0) & used
+            forget(*stages.values(), support, sources)
         bar.update()
-    residual, counts, modelled = _residual(psfs, stages["debiased"], data, weight, sources, unit, margin)
-    chi2 = float(np.square(residual, dtype=np.float64).sum() / np.count_nonzero(weight))
+    residual = scratch.zeros(data.shape)
+    counts, modelled = _residual(residual, psfs, stages["debiased"], data, weight, sources, unit, margin)
+    chi2 = sum(float(np.square(residual[rows], dtype=np.float64).sum()) for rows in strips(residual))
+    chi2 /= np.count_nonzero(weight)
+    forget(residual)
     ratio = modelled / counts if counts else np.nan
     frame = tuple(slice(m * u, (m + n) * u) for m, n in zip(margin, data.shape))
     for name, x in stages.items():
-        x *= np.float32(unit)
+        for rows in strips(x):
+            x[rows] *= np.float32(unit)
+            forget(x)
         stages[name] = x[frame]
     return Frame(stages, residual, support, chi2, ratio, mismatch, float(np.median(lambdas)), np.mean(replaced))
 
@@ -134,10 +143,9 @@ def _three_steps(model, psf, data, weight, settings, timings):
     return images, support, lam, replaced
 
 
-def _residual(psfs, image, data, weight, sources, unit, margin):
-    """(y - A x) / sigma of the frame, and the counts of data and model in its sources, for x on frame and margin."""
+def _residual(residual, psfs, image, data, weight, sources, unit, margin):
+    """Fill in (y - A x) / sigma, for x on frame and margin; the counts of data and model in the sources."""
     tiles, u = psfs.tiles, psfs.upsample
-    residual = np.zeros(tiles.shape, np.float32)
     counts = modelled = 0.0
     for place in tiles.places():
         model, _ = psfs.at(place)
@@ -151,7 +159,8 @@ def _residual(psfs, image, data, weight, sources, unit, margin):
         inside = np.where(sources[place] & (w > 0), share, np.float32(0.0))
         counts += float((inside * y).sum(dtype=np.float64))
         modelled += float((inside * fitted).sum(dtype=np.float64))
-    return residual, counts, modelled
+        forget(residual, image, sources)
+    return counts, modelled
 
 
 def _in_units(data, weight, unit):

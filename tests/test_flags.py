@@ -64,7 +64,7 @@ def test_stars_that_the_data_show_are_confirmed_and_invented_ones_are_not(seen):
 def test_strips_make_no_difference(seen, monkeypatch):
     scene, result = seen
     whole = flags(result, psf.fine(2), scene.noise_map**-2.0, upsample=2)
-    monkeypatch.setattr("deconjugate.astro.flags.STRIP", 16)
+    monkeypatch.setattr("deconjugate.astro.flags.STRIP", (16, 2**21))
     np.testing.assert_array_equal(flags(result, psf.fine(2), scene.noise_map**-2.0, upsample=2), whole)
 
 
