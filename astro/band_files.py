@@ -57,7 +57,7 @@ def deconvolve_band_files(paths, outputs, options=(), **common):
     ...         write_image(given, CCDData(galaxy.data, unit="adu"))
     ...     widths = [{"fwhm_pix": 3.0}, {"fwhm_pix": 4.5}]
     ...     results = deconvolve_band_files(*zip(*names.values()), widths, network=None, sky="none")
-    ...     fits.getval(names["r"][1], "BFWHM1", "SCI")
+    ...     round(fits.getval(names["r"][1], "BFWHM1", "SCI"), 2)
     3.0
     """
     given = list(options) or [{}] * len(paths)
