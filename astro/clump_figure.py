@@ -1,4 +1,4 @@
-"""Galaxies with their clumps, and the number of clumps against the colour of the disc."""
+"""Galaxies with their clumps, and the number of clumps against the colour of the disc, of one image or of many."""
 
 import numpy as np
 
@@ -31,12 +31,43 @@ def clump_figure(path, light, galaxies, table, *, title="", overwrite=False):
         left.plot(*places.T, "o", mfc="none", color="tab:red", markersize=8)
     left.set(xticks=[], yticks=[], title=f"{len(galaxies)} galaxies, {sum(table['n_clumps'])} clumps")
     if "disc_colour" in table.colnames:
-        right.plot(table["disc_colour"], table["n_clumps"], "o")
-        right.set(xlabel=f"colour of the disc, {table.meta['colour']}", ylabel="clumps")
+        _against_colour(right, table)
     else:
-        counts = np.bincount(np.asarray(table["n_clumps"], dtype=int))
-        right.bar(np.arange(len(counts)), counts)
-        right.set(xlabel="clumps", ylabel="galaxies")
+        _how_many(right, table)
+    _save(figure, path, title, overwrite)
+
+
+def clump_numbers_figure(path, table, *, title="", overwrite=False):
+    """Draw how many galaxies have how many clumps and, where colours are known, the number against the disc's colour.
+
+    Parameters
+    ----------
+    path, table
+        As for :func:`clump_figure`, the galaxies of all files.
+    """
+    from matplotlib.figure import Figure
+
+    coloured = "disc_colour" in table.colnames
+    figure = Figure(figsize=(12.0 if coloured else 6.0, 5.6), layout="constrained")
+    panels = figure.subplots(1, 1 + coloured, squeeze=False)[0]
+    _how_many(panels[0], table)
+    if coloured:
+        _against_colour(panels[1], table)
+    _save(figure, path, title, overwrite)
+
+
+def _how_many(panel, table):
+    counts = np.bincount(np.asarray(table["n_clumps"], dtype=int))
+    panel.bar(np.arange(len(counts)), counts)
+    panel.set(xlabel="clumps", ylabel="galaxies")
+
+
+def _against_colour(panel, table):
+    panel.plot(table["disc_colour"], table["n_clumps"], "o")
+    panel.set(xlabel=f"colour of the disc, {table.meta['colour']}", ylabel="clumps")
+
+
+def _save(figure, path, title, overwrite):
     figure.suptitle(title)
     ending = str(path).rsplit(".", 1)[-1].lower()
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=ending, dpi=100), overwrite=overwrite)

@@ -59,17 +59,19 @@ def clumps_file(
     OSError, KeyError, ValueError
         See :func:`deconjugate.astro.read_image`; noise or seeing are not known; the bands do not match.
     """
-    stem, ending = os.path.splitext(os.fspath(output))
-    if ending.lower() != ".ecsv":
-        raise ValueError(f"the table {output} must end in .ecsv")
-    second = f"{stem}_galaxies.ecsv"
-    for one in (output, second, figure):
-        if one is not None:
-            check_output(one, overwrite=overwrite)
+    check_clump_outputs(output, figure, overwrite)
+    found = measure_clumps(path, colour=colour, ext=ext, noise=noise, seeing_arcsec=seeing_arcsec, sky=sky, **find)
+    light, galaxies, clump_table, galaxy_table = found
+    write_clump_tables(output, clump_table, galaxy_table, overwrite)
     if figure is not None:
-        from deconjugate.astro.qa import check_qa_format
+        from deconjugate.astro.clump_figure import clump_figure
 
-        check_qa_format(figure)
+        clump_figure(figure, light, galaxies, galaxy_table, title=os.path.basename(path), overwrite=overwrite)
+    return clump_table, galaxy_table
+
+
+def measure_clumps(path, *, colour=None, ext=None, noise=None, seeing_arcsec=None, sky="map", **find):
+    """Light, galaxies and the two tables of a file; parameters as for :func:`clumps_file`."""
     image = read_image(path, ext=ext)
     upsample = int(image.meta.get("UPSAMPLE", 1))
     scale = pixel_scale_arcsec(image.wcs)
@@ -93,18 +95,35 @@ def clumps_file(
         light, noise=noise, seeing=seeing, resolution=resolution, upsample=upsample, mask=image.mask, **find
     )
     bands = None if colour is None else [_band(band, image, sky) for band in colour]
-    clump_table, galaxy_table = _tables(galaxies, image, bands, seeing, os.path.basename(path), find)
-    for table, name in ((clump_table, output), (galaxy_table, second)):
+    return light, galaxies, *_tables(galaxies, image, bands, seeing, os.path.basename(path), find)
+
+
+def check_clump_outputs(output, figure, overwrite):
+    """Raise where the tables or the figure cannot be written."""
+    if not os.fspath(output).lower().endswith(".ecsv"):
+        raise ValueError(f"the table {output} must end in .ecsv")
+    for one in (output, _second(output), figure):
+        if one is not None:
+            check_output(one, overwrite=overwrite)
+    if figure is not None:
+        from deconjugate.astro.qa import check_qa_format
+
+        check_qa_format(figure)
+
+
+def write_clump_tables(output, clumps, galaxies, overwrite):
+    """Write both tables."""
+    for table, name in ((clumps, output), (galaxies, _second(output))):
         write_atomically(
             name,
             lambda temporary, t=table: t.write(temporary, format="ascii.ecsv", overwrite=True),
             overwrite=overwrite,
         )
-    if figure is not None:
-        from deconjugate.astro.clump_figure import clump_figure
 
-        clump_figure(figure, light, galaxies, galaxy_table, title=os.path.basename(path), overwrite=overwrite)
-    return clump_table, galaxy_table
+
+def _second(output):
+    """The name of the table of galaxies."""
+    return f"{os.path.splitext(os.fspath(output))[0]}_galaxies.ecsv"
 
 
 def _light(image, sky):

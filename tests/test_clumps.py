@@ -10,6 +10,7 @@ from astropy.table import Table
 from deconjugate.astro import PSF, simulate
 from deconjugate.astro.cli import main
 from deconjugate.astro.clump_completeness import clump_completeness
+from deconjugate.astro.clump_files import clumps_files
 from deconjugate.astro.clumps import NoDisc, disc_model, find_clumps
 from deconjugate.astro.zero_point import magnitude, zero_point
 
@@ -149,7 +150,7 @@ def files(tmp_path, monkeypatch):
 def test_the_command_writes_tables_and_a_figure(files, capsys):
     options = "--colour", "blue.fits", "red.fits", "--figure", "figure.png", "--sky", "none"
     assert main(["clumps", "out.fits", "-o", "clumps.ecsv", *options]) == 0
-    assert capsys.readouterr().out == "clumps.ecsv: 3 clumps in 1 galaxies\n"
+    assert capsys.readouterr().out == "clumps.ecsv: 3 clumps in 1 galaxy\n"
     clumps, galaxies = Table.read("clumps.ecsv"), Table.read("clumps_galaxies.ecsv")
     assert list(clumps["galaxy"]) == [1, 1, 1]
     assert clumps["mag"][0] == pytest.approx(25.0 - 2.5 * np.log10(12.0), abs=0.1)
@@ -164,6 +165,37 @@ def test_the_command_writes_tables_and_a_figure(files, capsys):
     assert "clumps.ecsv exists" in capsys.readouterr().err
     assert main(["clumps", "out.fits", "-o", "clumps.ecsv", "--overwrite", "--quiet", "--figure", "two.svg"]) == 0
     assert "<svg" in Path("two.svg").read_text()
+
+
+@pytest.mark.filterwarnings("default")
+def test_several_files_make_one_table_and_one_that_is_bad_does_not_stop_the_rest(files, capsys):
+    write("second.fits", galaxy(clumps=CLUMPS[:1], flux=100.0))
+    write("bare.fits", galaxy(), INNOISE=None, INFWHM=None)
+    images = "out.fits", "second.fits", "bare.fits"
+    colours = [word for _ in images for word in ("--colour", "blue.fits", "red.fits")]
+    assert main(["clumps", *images, "-o", "all.ecsv", *colours, "--figure", "all.png", "--sky", "none"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "all.ecsv: 4 clumps in 2 galaxies of 2 files\n"
+    assert "error: bare.fits: bare.fits does not say the noise and the seeing" in err
+    clumps, galaxies = Table.read("all.ecsv"), Table.read("all_galaxies.ecsv")
+    assert list(clumps["file"]) == ["out.fits"] * 3 + ["second.fits"]
+    assert list(galaxies["n_clumps"]) == [3, 1]
+    assert list(galaxies["galaxy"]) == [1, 1]
+    assert galaxies.meta["colour"] == "blue - red, calibrated"
+    assert galaxies["disc_mag"].mask.tolist() == [False, True]  # the second has no zero point
+    assert Path("all.png").read_bytes()[:4] == b"\x89PNG"
+    assert main(["clumps", *images[:2], "-o", "two.ecsv", "--figure", "two.svg", "--sky", "none", "--quiet"]) == 0
+    write("nozero.fits", galaxy())
+    mixed = ["--colour", "blue.fits", "red.fits", "--colour", "nozero.fits", "red.fits"]
+    assert main(["clumps", *images[:2], "-o", "mixed.ecsv", *mixed, "--sky", "none"]) == 0
+    assert "some colours are calibrated and others instrumental" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["clumps", *images, "-o", "x.ecsv", "--colour", "blue.fits", "red.fits"])
+    assert "--colour is given 1 times for 3 images" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="colour holds 1 pairs of bands; there are 2 files"):
+        clumps_files(images[:2], "x.ecsv", colour=[("blue.fits", "red.fits")])
+    assert main(["clumps", "bare.fits", "bare.fits", "-o", "x.ecsv"]) == 1
+    assert not Path("x.ecsv").exists()
 
 
 def test_an_empty_field_makes_empty_tables(files):
