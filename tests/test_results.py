@@ -1,6 +1,8 @@
 """What the benchmarks keep, and the README's tables that are drawn from it."""
 
 import json
+import shutil
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -84,10 +86,20 @@ def test_the_newest_figure_of_one_machine_counts(load, tmp_path):
     assert results.newest(folder=tmp_path / "none") == {}
 
 
-def test_the_readme_is_what_the_results_give(load):
+def committed_results(folder):
+    """The files of results that are part of the project, copied: a benchmark run by the way changes no table."""
+    command = ["git", "-C", ROOT, "ls-files", "-z", "benchmarks/results"]
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        return ROOT / "benchmarks" / "results"
+    for name in subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]:
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def test_the_readme_is_what_the_results_give(load, tmp_path):
     tables = load("readme_tables")
-    text = (ROOT / "README.md").read_text()
-    assert tables.redrawn(text, load("results").newest()) == text, "run python benchmarks/readme_tables.py"
+    text, found = (ROOT / "README.md").read_text(), load("results").newest(folder=committed_results(tmp_path))
+    assert tables.redrawn(text, found) == text, "run make tables, and commit the results with the README"
     assert "no result yet" not in text
 
 
