@@ -252,10 +252,12 @@ def main():
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--sizes", nargs="+", type=int)
     parser.add_argument("--problems", nargs="+", choices=gallery.problems, default=COMPARED, help="of compare")
-    image = Path(__file__).resolve().parents[1] / "docs" / "images" / "dcdm.png"
-    parser.add_argument("--image", type=Path, default=image)
+    parser.add_argument("--image", type=Path, help="of the curves; docs/images/dcdm.png, short runs out/dcdm.png")
     options = parser.parse_args()
     options.sizes = options.sizes or ([32] if options.quick else [32, 64, 128])
+    here = Path(__file__).resolve().parent
+    usual = here / "out" if options.quick else here.parent / "docs" / "images"
+    options.image = options.image or usual / "dcdm.png"
     options.start = untrained()
     options.results = begin(quick=options.quick)
     _, card = load_network(shipped_weights(3), 3)
