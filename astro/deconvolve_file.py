@@ -90,8 +90,9 @@ def process(path, output, options):
     key = fingerprint(path, options)
     hdus, products = [], []
     images = images_of(path, options)
-    for ver, (name, ext, planes) in enumerate(images, 1):
-        done = _planes(path, ext, planes, options, scratch)
+    each = options.for_images([name for name, _, _ in images])
+    for ver, ((name, ext, planes), chosen) in enumerate(zip(images, each), 1):
+        done = _planes(path, ext, planes, chosen, scratch)
         hdus += extensions(done, options, source=os.path.basename(path), name=name, ver=ver, key=key)
         products += [(name if len(planes) == 1 else f"{name} {k + 1}".strip(), one) for k, one in enumerate(done)]
     if options.keep_hdus:

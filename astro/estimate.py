@@ -40,7 +40,8 @@ def plan(path, output, options):
         check_outputs(path, output, options)
     u, network = options.upsample, options.method.get("network", "default") is not None
     images, fine, largest = [], 0.0, 0.0
-    for name, index, planes in images_of(path, options):
+    found = images_of(path, options)
+    for (name, index, planes), chosen in zip(found, options.for_images([name for name, _, _ in found])):
         with open_fits(path) as hdus:
             height, width = (image_shape(hdus[index]) or cube_shape(hdus[index]))[-2:]
         frame = read_frame(
@@ -52,7 +53,7 @@ def plan(path, output, options):
             mask=options.mask,
             bad_bits=options.bad_bits,
         )
-        psf, psf_name = find_psf(options, frame.image.wcs)
+        psf, psf_name = find_psf(chosen, frame.image.wcs)
         psf.fine(u, max_size=min(height, width) * u)
         images.append({"ext": name, "planes": len(planes), "size": [width * u, height * u], "psf": psf_name})
         images[-1]["psf_fwhm_pix"] = round(float(psf.fwhm_pix), 3)

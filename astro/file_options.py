@@ -1,6 +1,7 @@
 """What may be asked of the deconvolution of a file."""
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 
 NOT_OF_THE_RESULT = ("overwrite", "qa")  # options that change no pixel
 NOT_OF_THE_METHOD = ("progress", "device")
@@ -15,7 +16,7 @@ class FileOptions:
     psf : PSF, str or path
         The PSF or its file, see :meth:`deconjugate.astro.PSF.from_file`; or give one of the widths.
     psf_oversampling, psf_ext
-        Of its file: samples per pixel, and which of several PSFs.
+        Of its file: samples per pixel, and which of several PSFs; for ``all_ext`` see :meth:`for_images`.
     fwhm_arcsec, fwhm_pix : float, > 0
         Width of a Moffat PSF, as the stars of the image show it: the geometric mean of its axes.
     beta, ellipticity, pa : float
@@ -81,6 +82,34 @@ class FileOptions:
             raise ValueError(f"{len(given)} of psf, fwhm_arcsec and fwhm_pix are given; give one")
         if self.ext is not None and self.all_ext:
             raise ValueError(f"ext is {self.ext!r} and all_ext is set; give one of them")
+
+    def for_images(self, names):
+        """The options of each image of a file, given the names of its extensions: with ``all_ext`` the PSF's chips.
+
+        Where the PSF file holds a PSFEx model a chip, and ``psf_ext`` does not choose one, the n-th chip is for the
+        n-th image; those that have the images' names are for these.
+
+        Raises
+        ------
+        ValueError
+            There are more or fewer chips than images.
+        """
+        if not self.all_ext or self.psf_ext is not None or not isinstance(self.psf, str | os.PathLike):
+            return [self] * len(names)
+        from deconjugate.astro.psfex import psfex_chips
+
+        chips = psfex_chips(self.psf)
+        if not chips:
+            return [self] * len(names)
+        if len(chips) != len(names):
+            raise ValueError(
+                f"{self.psf} holds PSFEx models of {len(chips)} chips, and there are {len(names)} images "
+                f"({', '.join(names)}): choose one for all (--psf-ext), or do the images apart (--ext)"
+            )
+        order = {name.casefold(): ext for ext, name in chips}
+        if {name.casefold() for name in names} == set(order):
+            return [replace(self, psf_ext=order[name.casefold()]) for name in names]
+        return [replace(self, psf_ext=ext) for ext, _ in chips]
 
     def of_the_result(self):
         """The options that decide on the pixels, as a dictionary of plain values."""

@@ -125,7 +125,8 @@ def find_psf(options, wcs):
         return options.psf, repr(options.psf)
     if options.psf is not None:
         given = {"oversampling": options.psf_oversampling, "ext": options.psf_ext}
-        return PSF.from_file(options.psf, pixel_scale=pixel_scale_arcsec(wcs), **given), os.path.basename(options.psf)
+        name = os.path.basename(options.psf) + ("" if options.psf_ext is None else f", chip {options.psf_ext}")
+        return PSF.from_file(options.psf, pixel_scale=pixel_scale_arcsec(wcs), **given), name
     fwhm_pix = options.fwhm_pix
     if fwhm_pix is None:
         scale = pixel_scale_arcsec(wcs)

@@ -51,6 +51,24 @@ def read_psf(path, *, oversampling=None, pixel_scale=None, ext=None):
     raise ValueError(f"{path} holds neither a 2-D image nor a PSFEx model (a table with PSF_MASK)")
 
 
+def psfex_chips(path):
+    """The chips of a file of several PSFEx models, as ``ext`` of :func:`read_psf` takes them, each with its name.
+
+    Returns
+    -------
+    list of (int, str)
+        Empty where the file holds one PSF, or is none of PSFEx.
+    """
+    with open_fits(path) as hdus:
+        tables = [(i, hdu) for i, hdu in enumerate(hdus) if _is_psfex(hdu)]
+        if len(tables) > 1:
+            return [(i, hdu.name.strip()) for i, hdu in tables]
+        if not tables or len(tables[0][1].data) < 2:
+            return []
+        ccds = _ccd_names(tables[0][1])
+        return [(row, ccds[row] if ccds else "") for row in range(len(tables[0][1].data))]
+
+
 def _samples_per_pixel(header, given, pixel_scale, path):
     if given is not None:
         return check_oversampling(given)[0]
@@ -91,9 +109,8 @@ def _is_psfex(hdu):
 
 def _chip(hdus, tables, ext, path):
     """The table and the row of it that hold the model asked for."""
-    names = {name.lower(): name for name in tables[0].columns.names}
     if len(tables) == 1 and len(tables[0].data) > 1:
-        ccds = [str(c).strip() for c in tables[0].data[names["ccdname"]]] if "ccdname" in names else []
+        ccds = _ccd_names(tables[0])
         wanted = str(ext).strip()
         rows = [i for i, ccd in enumerate(ccds) if ccd.casefold() == wanted.casefold()]
         rows = rows or ([int(wanted)] if wanted.isdigit() and int(wanted) < len(tables[0].data) else [])
@@ -110,6 +127,12 @@ def _chip(hdus, tables, ext, path):
         numbers = ", ".join(f"{i} {hdu.name.strip()}" for i, hdu in enumerate(hdus) if _is_psfex(hdu))
         raise ValueError(f"{path} holds PSFEx models of {len(tables)} chips ({numbers}); choose one (--psf-ext)")
     return tables[0], 0
+
+
+def _ccd_names(table):
+    """The names of the chips of a merged table, a row a chip; empty where it has none."""
+    names = {name.lower(): name for name in table.columns.names}
+    return [str(c).strip() for c in table.data[names["ccdname"]]] if "ccdname" in names else []
 
 
 def _psfex(hdu, row, path):

@@ -108,6 +108,36 @@ def test_psfex_models_of_several_chips(tmp_path):
             PSF.from_file(merged, ext=wrong)
 
 
+def write_chips(path, *names):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:33, :35]
+    star = 80.0 * (1.0 + ((y - 15) ** 2 + (x - 17) ** 2) / 9.85) ** -3.0
+    images = [fits.ImageHDU((star + rng.standard_normal(star.shape)).astype("f4"), name=name) for name in names]
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path, overwrite=True)
+
+
+def test_every_image_of_a_file_has_its_chip(tmp_path, monkeypatch, capsys):
+    from deconjugate.astro.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    write_chips("f.fits", "S7", "N1", "S8")
+    fits.HDUList([fits.PrimaryHDU(), psfex_table(3.0, 3.5, 4.0, names=["N1", "S7", "S8"])]).writeto("merged.psf")
+    fits.HDUList([fits.PrimaryHDU(), *(psfex_table(w) for w in (3.0, 3.5, 4.0))]).writeto("three.psf")
+    fits.HDUList([fits.PrimaryHDU(), psfex_table(3.0), psfex_table(4.0)]).writeto("two.psf")
+    given = ["deconvolve", "f.fits", "--all-ext", "--no-network", "--quiet", "--overwrite", "-o", "out.fits", "--psf"]
+    for psf, widths in (("merged.psf", (3.5, 3.0, 4.0)), ("three.psf", (3.0, 3.5, 4.0))):
+        assert main([*given, psf]) == 0
+        with fits.open("out.fits") as hdus:
+            assert [hdus["SCI", v].header["INFWHM"] for v in (1, 2, 3)] == pytest.approx(widths, rel=3e-3)
+            assert "merged.psf, chip 1" in str(hdus["SCI", 1].header["HISTORY"]) or psf == "three.psf"
+        assert main([*given, psf, "--dry-run"]) == 0
+    assert main([*given, "three.psf", "--psf-ext", "3"]) == 0
+    assert fits.getval("out.fits", "INFWHM", 1) == pytest.approx(4.0, rel=3e-3)
+    assert main([*given, "two.psf"]) == 1
+    said = "two.psf holds PSFEx models of 2 chips, and there are 3 images (S7, N1, S8): choose one for all (--psf-ext)"
+    assert said in capsys.readouterr().err
+
+
 def test_photutils_models():
     array = samples(3.0, sampling=2, shape=(61, 61))
     expected = PSF.from_array(array, oversampling=2)

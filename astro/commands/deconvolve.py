@@ -81,7 +81,12 @@ def _add_psf(group):
         metavar="Q",
         help="samples of the PSF image per pixel (default: OVERSAMP, else by PIXSCALE or WCS of both, else 1)",
     )
-    add("--psf-ext", metavar="EXT", help="extension of the PSF file, where it holds several: the chip")
+    add(
+        "--psf-ext",
+        metavar="EXT",
+        help="extension of the PSF file, where it holds several: the chip (default "
+        "with --all-ext: the n-th chip for the n-th image)",
+    )
     width = {"nargs": 1, "type": values.positive}
     fwhm = add("--fwhm", **width, metavar="ARCSEC", help="Moffat of this width, as stars show it in the image")
     fwhm_pix = add("--fwhm-pix", **width, metavar="PIXELS", help="the same in pixels, for an image without WCS")
