@@ -51,6 +51,18 @@ class DeconvolutionResult:
         noise does and more than that one: what the network has not met in training, crowds of stars say.
     timings : dict
         Seconds by step.
+
+    Example
+    -------
+    >>> from deconjugate.astro import PSF, simulate
+    >>> sky = np.zeros((64, 80))
+    >>> sky[30, 42] = 1.0
+    >>> seen = simulate(sky, PSF.moffat(3.0), peak_snr=100, seed=1)
+    >>> result = deconvolve(seen.data, PSF.moffat(3.0), noise=seen.noise_map, network=None)
+    >>> result.image.shape, result.residual.shape, list(result.stages)
+    ((64, 80), (32, 40), ['tikhonov', 'classical', 'debiased'])
+    >>> bool(abs(result.flux_ratio - 1) < 0.05), bool(abs(result.reduced_chi2 - 1) < 0.1)
+    (True, True)
     """
 
     image: object

@@ -59,6 +59,18 @@ def read_image(path, *, ext=None, plane=None, noise=None, noise_kind=None, mask=
         No such extension; the message lists those there are.
     ValueError
         No 2-D image there; noise or mask of another shape; bad_bits for a mask that does not hold whole numbers.
+
+    Example
+    -------
+    >>> import tempfile
+    >>> from astropy.io import fits
+    >>> hdus = fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.ones((5, 7)), name="SCI")])
+    >>> hdus.append(fits.ImageHDU(np.full((5, 7), 4.0), name="VAR"))
+    >>> with tempfile.NamedTemporaryFile(suffix=".fits") as file:
+    ...     hdus.writeto(file.name, overwrite=True)
+    ...     image = read_image(file.name, noise="VAR")
+    >>> image.shape, str(image.unit), image.uncertainty.array.max().item()
+    ((5, 7), '', 2.0)
     """
     return read_frame(
         path, ext=ext, plane=plane, noise=noise, noise_kind=noise_kind, mask=mask, bad_bits=bad_bits

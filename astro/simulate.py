@@ -15,7 +15,16 @@ NOISE_KINDS = ("white", "poisson", "correlated")
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A simulated observation; arrays may carry leading axes, one scene per image."""
+    """A simulated observation; arrays may carry leading axes, one scene per image.
+
+    Example
+    -------
+    >>> sky = np.zeros((40, 60))
+    >>> sky[20, 30] = 1.0
+    >>> scene = simulate(sky, target_psf(fwhm_pix=5.0), peak_snr=50, seed=1)
+    >>> scene.data.shape, scene.truth.shape, bool(abs(scene.noiseless.sum() - scene.truth.sum()) < 1e-9)
+    ((20, 30), (40, 60), True)
+    """
 
     data: np.ndarray  # y, (..., h, w) native pixels; NaN where masked
     noise_map: np.ndarray  # 1 sigma per native pixel
@@ -177,6 +186,13 @@ def target_psf(shift=(0.0, 0.0), *, fwhm_pix=TARGET_FWHM):
         Fine pixels by which the peak lies below and to the right of the centre.
     fwhm_pix : float, > 0
         FWHM in fine pixels.
+
+    Example
+    -------
+    >>> r = target_psf()
+    >>> middle = r.shape[0] // 2
+    >>> bool(abs(r.sum() - 1) < 1e-12), round(float(r[middle, middle + 1] / r[middle, middle]), 3)  # half at one pixel
+    (True, 0.5)
     """
     std = fwhm_pix / GAUSSIAN_FWHM
     half = int(np.ceil(6.5 * std + np.abs(shift).max()))
@@ -225,7 +241,13 @@ def scatter_sources(images, shape, n_sources, *, seed=0):
 
 
 def random_flip(image, *, seed=0):
-    """One of the eight flips and quarter turns of an image (..., h, w), at random."""
+    """One of the eight flips and quarter turns of an image (..., h, w), at random.
+
+    Example
+    -------
+    >>> random_flip(np.arange(6).reshape(2, 3), seed=4).tolist()
+    [[3, 4, 5], [0, 1, 2]]
+    """
     rng = np.random.default_rng(seed)
     image = np.rot90(image, rng.integers(4), axes=(-2, -1))
     return image[..., ::-1] if rng.integers(2) else image

@@ -21,6 +21,20 @@ class LinearOperator(scipy.sparse.linalg.LinearOperator):
         Shapes of x and of y = A x.
     dtype : dtype
         What SciPy is told of the operator; the arithmetic follows the input.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> class Turn(LinearOperator):
+    ...     def __init__(self, shape):
+    ...         super().__init__(shape, shape[::-1])
+    ...     def _forward(self, x):
+    ...         return np.ascontiguousarray(np.rot90(x, axes=(1, 2)))
+    ...     def _backward(self, y):
+    ...         return np.ascontiguousarray(np.rot90(y, -1, axes=(1, 2)))
+    >>> turn = Turn((3, 5))
+    >>> turn.apply(np.ones((3, 5), np.float32)).shape, turn.shape, (turn.H @ turn).domain_shape
+    ((5, 3), (15, 15), (3, 5))
     """
 
     def __init__(self, domain_shape, range_shape, dtype=np.float64):

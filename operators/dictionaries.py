@@ -12,6 +12,19 @@ class Dictionary(LinearOperator):
 
     A subclass sets ``n_scales`` and writes ``noise_std``, ``noise_planes``, ``reconstruct`` and ``expand`` beside the
     two maps of a linear operator.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.operators import Starlet
+    >>> W = Starlet((33, 41), n_scales=3)
+    >>> noise = np.random.default_rng(0).standard_normal((33, 41))
+    >>> planes = W.apply(noise)
+    >>> isinstance(W, Dictionary), len(planes), bool(np.allclose(W.reconstruct(planes), noise))
+    (True, 4, True)
+    >>> support = W.multiresolution_support(noise, 1.0, k_sigma=5.0)
+    >>> int(support[:-1].sum()), bool(support[-1].all())
+    (0, True)
     """
 
     n_scales: int

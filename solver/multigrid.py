@@ -51,6 +51,19 @@ class Multigrid:
         Cells of the level that is solved exactly, at most.
 
     Source: Brandt and Livne, Multigrid Techniques (2011); over-correction: Braess, Computing 55, 379 (1995).
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.operators import PoissonOperator
+    >>> A = PoissonOperator(np.ones((20, 13), bool), boundary="dirichlet")
+    >>> b = np.ones((20, 13))
+    >>> M, x = Multigrid(A), np.zeros((20, 13))
+    >>> for _ in range(8):
+    ...     r = (b - A.apply(x)).astype(np.float32)
+    ...     x += M.apply(r.ravel(), np.empty(r.size, np.float32)).reshape(b.shape)
+    >>> bool(np.linalg.norm(b - A.apply(x)) < 1e-2 * np.linalg.norm(b))
+    True
     """
 
     def __init__(

@@ -53,6 +53,14 @@ def divergence(operator, velocity):
     TypeError, ValueError
         operator has no grid; velocity has the wrong number of arrays or shapes, is not finite on a face of an unknown,
         or differs between the two ends of a periodic axis, which are one face.
+
+    Example
+    -------
+    >>> A = PoissonOperator(np.ones((2, 3), bool), spacing=0.5)
+    >>> velocity = [np.zeros((3, 3)), np.zeros((2, 4))]
+    >>> velocity[1][0, 1] = 1.0  # from the first cell into the second
+    >>> divergence(A, velocity).tolist()
+    [[2.0, -2.0, 0.0], [0.0, 0.0, 0.0]]
     """
     velocity = _check_velocity(operator, velocity)
     ndim = len(operator.grid_shape)
@@ -89,6 +97,14 @@ def subtract_gradient(operator, p, velocity, *, dirichlet=0.0):
     ------
     TypeError, ValueError
         As for :func:`divergence`; p is not of the grid's shape.
+
+    Example
+    -------
+    >>> A = PoissonOperator(np.ones((2, 3), bool), spacing=0.5)
+    >>> p = np.array([[0.0, 1.0, 3.0], [0.0, 1.0, 3.0]])
+    >>> rows, columns = subtract_gradient(A, p, [np.zeros((3, 3)), np.zeros((2, 4))])
+    >>> columns[0].tolist(), bool(rows.any())  # nothing goes through the outer walls
+    ([0.0, -2.0, -4.0, 0.0], False)
     """
     velocity = _check_velocity(operator, velocity)
     p = np.asarray(p, np.float64)

@@ -9,7 +9,19 @@ from deconjugate.solver.vectors import norm
 
 
 class SolveStatus(Enum):
-    """How a solve ended; the value is the message."""
+    """How a solve ended; the value is the message.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.solver import PoissonOperator, solve
+    >>> A = PoissonOperator(np.ones((6, 9), bool))  # closed: sources have to sum to zero
+    >>> result = solve(A, np.ones((6, 9)))
+    >>> result.status is SolveStatus.INCOMPATIBLE, result.converged
+    (True, False)
+    >>> result.status.value[:38]
+    'b has a part in the null space of A (i'
+    """
 
     CONVERGED = "the true residual is within the tolerance"
     MAXITER = "the iteration limit was reached before the tolerance"
@@ -50,6 +62,15 @@ class SolveResult:
     setup_seconds, solve_seconds : float
     method, device : str
         What was used, fallbacks included: "multigrid", "dct + multigrid", ...
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.solver import PoissonOperator, solve
+    >>> A = PoissonOperator(np.ones((6, 9), bool), boundary="dirichlet")
+    >>> result = solve(A, np.ones((6, 9)), rtol=1e-8)
+    >>> result.converged, result.status.name, result.x.shape, result.relative_residual <= 1e-8
+    (True, 'CONVERGED', (6, 9), True)
     """
 
     x: np.ndarray

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,11 @@ def test_the_reference_is_built_without_warnings(tmp_path):
         assert f'id="{name}"' in (pages / f"{page}.html").read_text()
     assert (pages / "solver" / "gallery.html").exists()
     assert not list(pages.rglob("_*.html"))
+
+
+@pytest.mark.parametrize("package", ["operators", "solver", "astro"])
+def test_what_a_package_offers_has_an_example(package):
+    """The examples themselves are run by the tests of the docstrings."""
+    module = import_module(f"deconjugate.{package}")
+    offered = {name: getattr(module, name) for name in module.__all__}
+    assert [name for name, value in offered.items() if callable(value) and ">>>" not in (value.__doc__ or "")] == []
