@@ -16,11 +16,11 @@ import sys
 import numpy as np
 import scipy.fft
 import torch
-from discs import clumpy_disc
 from photutils.aperture import CircularAperture
 from results import begin
 
 from deconjugate.astro import PSF, deconvolve, deconvolve_bands, simulate
+from deconjugate.astro.clumpy_disc import clumpy_disc
 from deconjugate.astro.uncertainty import native_psf
 
 UPSAMPLE, RADII, SNRS, LIGHT = 2, (2, 4, 8), (50, 200), (1e4, 6e3)

@@ -15,11 +15,11 @@ import sys
 
 import numpy as np
 import torch
-from discs import clumpy_disc
 from results import begin
 
 from deconjugate.astro import PSF, deconvolve, simulate
 from deconjugate.astro.clumps import find_clumps
+from deconjugate.astro.clumpy_disc import clumpy_disc
 
 SEEING, UPSAMPLE, PEAK_SNR = 3.0, 2, 50.0
 BRIGHT = 0.05  # of the disc's flux

@@ -1,16 +1,42 @@
-"""Clumpy discs drawn from formulas, with the truth of their clumps."""
+"""Disc galaxies with clumps, drawn from formulas, and the truth of their clumps."""
 
 import numpy as np
 
-OVERDRAWN = 3  # samples per fine pixel, along each axis
+OVERDRAWN = 3  # samples per pixel, along each axis
 
 
 def clumpy_disc(rng, side=128, separation=2.0, faintest=0.01, brightest=0.15):
-    """A disc of flux 1 with up to eight clumps on a sharp grid, and the clumps (n, 4): row, column, flux, width.
+    """A disc of flux 1 with up to eight clumps, on an empty sky.
 
-    Exponential, inclined, in half of all with two spiral arms, in half with a bulge. Clumps are Gaussians of sigma 0.4
-    to 1.2 fine pixels with logarithmic fluxes, anywhere from half a scale length to three, no two nearer than
-    ``separation`` fine pixels.
+    .. math:: I = e^{-\\rho / R} (1 + a \\cos(2 (\\phi - c \\ln \\rho))) + B + \\sum_i f_i G_i
+
+    Exponential of scale length R = 7 to 14 pixels, inclined, in half of all with two spiral arms (a > 0), in half with
+    a bulge B. Clumps are Gaussians G_i of sigma 0.4 to 1.2 pixels, anywhere from half a scale length to three.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        The same state gives the same disc and the same places whatever the fluxes asked for.
+    side : int
+        Pixels along each side.
+    separation : float, >= 0
+        Least distance of two clumps, pixels.
+    faintest, brightest : float, > 0
+        Flux of a clump over that of the disc, drawn evenly in its logarithm.
+
+    Returns
+    -------
+    image : (side, side) array
+    clumps : (n, 4) array
+        Row, column, flux, sigma.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from deconjugate.astro.clumpy_disc import clumpy_disc
+    >>> image, clumps = clumpy_disc(np.random.default_rng(3), side=96)
+    >>> image.shape, bool(abs(image.sum() - 1 - clumps[:, 2].sum()) < 0.01)
+    ((96, 96), True)
     """
     centre = (side - 1) / 2 + rng.uniform(-2, 2, 2)
     radius = np.exp(rng.uniform(np.log(7), np.log(14)))
