@@ -7,8 +7,9 @@ import numpy as np
 
 from deconjugate.astro.atomic import check_output, write_atomically
 from deconjugate.astro.background import background_and_rms
-from deconjugate.astro.fits import read_image
+from deconjugate.astro.fits import read_frame, read_image
 from deconjugate.astro.photometry import find_sources, photometry
+from deconjugate.astro.preparation import given_noise
 from deconjugate.astro.wcs import pixel_scale_arcsec
 from deconjugate.astro.zero_point import zero_point
 
@@ -64,7 +65,8 @@ def photometry_file(
     if not str(output).lower().endswith(".ecsv"):
         raise ValueError(f"the table {output} must end in .ecsv")
     check_output(output, overwrite=overwrite)
-    image = read_image(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
+    frame = read_frame(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
+    image = frame.image
     sharp = read_image(deconvolved)
     upsample = sharp.shape[0] // image.shape[0]
     if upsample < 1 or sharp.shape != tuple(n * upsample for n in image.shape):
@@ -82,7 +84,7 @@ def photometry_file(
     if sharp.meta.get("CONSERVE") == "surface brightness":
         after = after / upsample**2
     after = after - np.repeat(np.repeat(level, upsample, 0), upsample, 1) / upsample**2
-    rms = rms if noise is None else np.where(image.mask, 0.0, image.uncertainty.array)
+    rms = rms if noise is None else np.where(image.mask, 0.0, given_noise(frame, rms))
     light = image.data - level
     if positions is None:
         places, ellipses = find_sources(light, rms, image.mask, threshold=threshold)

@@ -141,6 +141,12 @@ def find_psf(options, wcs):
     return PSF.moffat(fwhm_pix, beta=options.beta, ellipticity=options.ellipticity, pa=options.pa), name
 
 
+def given_noise(frame, rms):
+    """The noise that came with a :class:`deconjugate.astro.fits.Frame`, a weight scaled to the noise of the sky."""
+    sigma = frame.image.uncertainty.array
+    return sigma * _scale_of_weight(rms, sigma, frame.image.mask) if frame.noise_kind == "weight" else sigma
+
+
 def _scale_of_weight(rms, sigma, mask):
     """The factor that makes noise of an unknown scale the measured one, in the median."""
     good = np.isfinite(sigma) & (sigma > 0.0) & (rms > 0.0)

@@ -1,6 +1,7 @@
 """What the command line says of what it did: lines, a table, JSON."""
 
 import json
+import re
 import sys
 
 
@@ -34,11 +35,11 @@ class Reporter:
     def __call__(self, said):
         """Take the dictionary of one image: see :func:`deconjugate.astro.many_files.attempt`."""
         self.heard.append(said)
-        of = f"{said['input']}: " if self.total > 1 else ""
+        of = said["input"] if self.total > 1 else None
         for warning in said.get("warnings", ()):
-            print(f"deconjugate: warning: {of}{warning}", file=sys.stderr)
+            print(f"deconjugate: warning: {about(of, warning)}", file=sys.stderr)
         if said["status"] == "failed":
-            print(f"deconjugate: error: {of}{said['error']}", file=sys.stderr, flush=True)
+            print(f"deconjugate: error: {about(of, said['error'])}", file=sys.stderr, flush=True)
         if self.as_json:
             print(json.dumps(said, allow_nan=False), flush=True)
         elif not self.quiet and said["status"] != "failed":
@@ -65,6 +66,13 @@ def one_line(error):
     # str() of a KeyError is the repr of its message.
     text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
     return " ".join(str(text).split()) or type(error).__name__
+
+
+def about(path, message):
+    """A message with the file that it is about before it, unless it names that itself or there is none."""
+    if path is None or re.search(rf"(?<![\w./]){re.escape(path)}(?!\w)", message):
+        return message
+    return f"{path}: {message}"
 
 
 def _line(said):

@@ -8,7 +8,8 @@ import numpy as np
 
 from deconjugate.astro.atomic import check_output, write_atomically
 from deconjugate.astro.background import background_and_rms
-from deconjugate.astro.fits import read_image
+from deconjugate.astro.fits import read_frame
+from deconjugate.astro.preparation import given_noise
 from deconjugate.astro.star_psf import measure_psf
 from deconjugate.astro.wcs import pixel_scale_arcsec
 
@@ -41,7 +42,8 @@ def measure_psf_file(
     ----------
     path, output : str or path
     ext, noise, noise_kind, mask
-        See :func:`deconjugate.astro.read_image`. Without noise it is measured from the sky.
+        See :func:`deconjugate.astro.read_image`. Without noise it is measured from the sky; a "weight" is relative, and
+        scaled to agree with the noise measured.
     saturation : float, optional
         Default what the header says (SATURATE), else see :func:`deconjugate.astro.star_psf.measure_psf`.
     sky : "map", "flat" or "none"
@@ -77,11 +79,12 @@ def measure_psf_file(
 
         check_qa_format(qa)
         check_output(qa, overwrite=overwrite)
-    image = read_image(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
+    frame = read_frame(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
+    image = frame.image
     if saturation is None and isinstance(given := image.meta.get("SATURATE"), int | float) and given > 0:
         saturation = given
     level, rms = background_and_rms(image.data, image.mask, sky=sky)
-    rms = rms if noise is None else image.uncertainty.array
+    rms = rms if noise is None else given_noise(frame, rms)
     measured = measure_psf(image.data, level, rms, image.mask, saturation=saturation, **options)
     scale = pixel_scale_arcsec(image.wcs)
     if measured.count < FEW:

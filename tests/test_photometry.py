@@ -127,6 +127,15 @@ def test_the_command(files, capsys):
     assert "positions are given without an aperture" in capsys.readouterr().err
 
 
+def test_a_weight_is_relative(files, scene):
+    fits.PrimaryHDU(np.full(scene.data.shape, 1e-6, np.float32)).writeto("field_wht.fits")
+    assert main(["photometry", "in.fits", "out.fits", "-o", "a.ecsv", "--sky", "flat", "--quiet"]) == 0
+    noise = "--noise", "field_wht.fits", "--noise-type", "weight", "--sky", "flat", "--quiet"
+    assert main(["photometry", "in.fits", "out.fits", "-o", "b.ecsv", *noise]) == 0
+    one, other = Table.read("a.ecsv"), Table.read("b.ecsv")
+    np.testing.assert_allclose(one["flux_error"], other["flux_error"], rtol=0.05)
+
+
 def test_files_that_do_not_belong_together(files, scene, capsys):
     fits.PrimaryHDU(np.ones((50, 60), np.float32)).writeto("other.fits")
     fits.PrimaryHDU(scene.data.astype(np.float32)).writeto("bare.fits")

@@ -220,6 +220,18 @@ def test_the_command_writes_what_deconvolve_reads(field, elliptical, capsys):
     assert "psf.fits exists" in capsys.readouterr().err
 
 
+def test_a_weight_is_relative_and_ivar_is_not(field, capsys):
+    shape = fits.getdata(field).shape
+    fits.PrimaryHDU(np.full(shape, 1e-6, np.float32)).writeto("wht.fits")
+    assert main(["psf", field, "-o", "psf.fits", "--quiet"]) == 0
+    given = ["psf", field, "--noise", "wht.fits", "--noise-type"]
+    assert main([*given, "weight", "-o", "weight.fits", "--quiet"]) == 0
+    stars = [fits.getval(name, "PSFNSTAR") for name in ("psf.fits", "weight.fits")]
+    assert abs(stars[0] - stars[1]) <= 2
+    assert main([*given, "ivar", "-o", "ivar.fits"]) == 1  # a noise of 1000 drowns them
+    assert "stars fit to show the PSF" in capsys.readouterr().err
+
+
 def test_the_command_says_what_is_wrong(field, capsys):
     fits.PrimaryHDU(np.random.default_rng(0).normal(size=(80, 90)).astype(np.float32)).writeto("noise.fits")
     for arguments, message in (

@@ -3,7 +3,7 @@
 import sys
 
 from deconjugate.astro.commands import values
-from deconjugate.astro.reporting import one_line
+from deconjugate.astro.reporting import about, one_line
 
 
 def add_to(commands):
@@ -67,7 +67,7 @@ def run(args):
 
         clumps, galaxies, failed = clumps_files(args.images, args.output, colour=args.colour, **options)
     for path, error in failed.items():
-        print(f"deconjugate: error: {path}: {one_line(error)}", file=sys.stderr)
+        print(f"deconjugate: error: {about(path, one_line(error))}", file=sys.stderr)
     if not args.quiet:
         of = "" if count == 1 else f" of {count - len(failed)} files"
         print(f"{args.output}: {_number(clumps, 'clump')} in {_number(galaxies, 'galaxy', 'galaxies')}{of}")

@@ -19,7 +19,7 @@ def add_to(commands):
     add("--overwrite", action="store_true", help="replace an output that exists")
     add("--ext", metavar="EXT", help="extension of IN.fits, name or number (default: SCI, or the first image)")
     add("--noise", metavar="EXT|FILE", help="noise per pixel of IN.fits (default: measured from the sky)")
-    add("--noise-type", choices=("rms", "variance", "ivar", "weight"), help="what it holds (default: by its name)")
+    add("--noise-type", choices=("rms", "variance", "ivar", "weight"), help="what it holds (default: as it is named)")
     add("--mask", metavar="EXT|FILE", help="bad pixels, not zero: left out of both")
     add(
         "--sky", choices=("map", "flat", "none"), default="map", help="measured in boxes (default), as one number, none"

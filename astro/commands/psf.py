@@ -21,7 +21,7 @@ def add_to(commands):
     data.add_argument("--ext", metavar="EXT", help="image extension, name or number (default: SCI, or the first image)")
     data.add_argument("--noise", metavar="EXT|FILE", help="noise per pixel (default: measured from the sky)")
     data.add_argument(
-        "--noise-type", choices=("rms", "variance", "weight"), help="what it holds (default: by its name)"
+        "--noise-type", choices=("rms", "variance", "ivar", "weight"), help="what it holds (default: as it is named)"
     )
     data.add_argument("--gain", type=values.positive, help="electrons per count: adds the stars' shot noise")
     data.add_argument("--mask", metavar="EXT|FILE", help="bad pixels, not zero")
