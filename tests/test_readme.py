@@ -42,7 +42,7 @@ def test_the_deconvolution_comes_as_near_as_its_example_says(tmp_path):
 
 def test_no_example_is_left_out():
     assert len(PYTHON) == 3
-    assert len(CONSOLE) == 6
+    assert len(CONSOLE) == 7
 
 
 @pytest.mark.parametrize("line", CONSOLE)
