@@ -188,6 +188,7 @@ def deconvolve(
     """
     _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile)
     seen, scratch = observation(image, noise, mask), Scratch(scratch)
+    forget(noise)
     del image, noise, mask  # a large frame need not stay in memory twice
     n, *shape = seen.data.shape
     guess = choose_guess(network, device) if guess is None else _given(guess, seen, upsample, uncertainty)

@@ -208,9 +208,8 @@ class _WindowAttention(nn.Module):
                 labels.append((wrapped + 2 * (place >= size)).to(torch.int64))
             label = labels[0][:, None] * 4 + labels[1]
             label = label.view(len(labels[0]) // n, n, -1, n).permute(0, 2, 1, 3).reshape(-1, n * n)
-            if len(self._masks) > 16:
-                self._masks.clear()
-            self._masks[key] = torch.where(label[:, :, None] == label[:, None], 0.0, -100.0).to(device)
+            # The last alone is kept: one of a large piece takes 150 MB.
+            self._masks = {key: torch.where(label[:, :, None] == label[:, None], 0.0, -100.0).to(device)}
         return self._masks[key]
 
 
