@@ -58,6 +58,16 @@ def _fill_runs(code, first, start, stop, given):
         run = first[row]
         if first[row + 1] == run:
             continue
+        if first[row + 1] == run + 1:  # nearly every row: look for the ends alone
+            low, high, any_given = 0, n2, np.uint8(0)
+            while line[low] == 0:
+                low += 1
+            while line[high - 1] == 0:
+                high -= 1
+            for k in range(np.uint64(n2)):
+                any_given |= line[k]
+            start[run], stop[run], given[run] = low, high, any_given & np.uint8(128)
+            continue
         inside = False
         for k in range(n2):
             c = line[k]
