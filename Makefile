@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SOURCES := $(wildcard operators/*.py solver/*.py astro/*.py operators/*/*.py astro/*/*.py) pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint bench bench-full bench-guard tables docs dev clean
+.PHONY: help demo test fuzz lint bench bench-full bench-guard tables notebooks docs dev clean
 
 help:  ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,6 +58,9 @@ bench-guard: $(VENV)/.package  ## fail where ours became slower by a quarter, be
 
 tables: $(VENV)/.package  ## redraw the README's tables from benchmarks/results
 	cd benchmarks && $(BIN)/python readme_tables.py
+
+notebooks: $(VENV)/.package  ## execute the notebooks anew, in place (minutes)
+	OMP_WAIT_POLICY=passive $(BIN)/python notebooks/execute.py
 
 docs: $(VENV)/.package  ## the API reference, from the docstrings (writes build/docs/)
 	rm -rf build/docs
