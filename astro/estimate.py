@@ -7,12 +7,12 @@ from deconjugate.astro.fits import read_frame
 from deconjugate.astro.hdus import cube_shape, image_shape, open_fits
 from deconjugate.astro.preparation import find_psf
 
-# Seconds for a million fine pixels and gigabytes, measured on two cores: benchmarks/bench_files.py prints them.
+# Seconds for a million fine pixels and gigabytes, measured on two cores: benchmarks/bench_files.py and bench_frames.py.
 START, NETWORK_START = 3.0, 6.0
 SECONDS, NETWORK_SECONDS = 2.5, 6.0
 SLOWEST = 4.0  # times that: crowds of stars
 BASE, NETWORK_BASE, TILE, NETWORK_TILE, PIECE = 0.35, 0.6, 0.6, 0.5, 0.6
-BYTES, NATIVE_BYTES = 40.0, 100.0  # of whole arrays, for a fine and a native pixel
+BYTES, NATIVE_BYTES = 40.0, 28.0  # in memory: of a fine pixel for the uncertainty alone, of a native one always
 TILE_PIXELS = 2304.0**2
 
 
@@ -66,7 +66,7 @@ def plan(path, output, options):
     tile = min(largest, TILE_PIXELS if tile is None else (tile * u) ** 2) / TILE_PIXELS
     memory = (NETWORK_BASE if network else BASE) + (NETWORK_TILE if network else TILE) * tile
     memory += PIECE * min(largest / 1e6, 1.0) if network else 0.0  # the network takes no more at once
-    memory += (BYTES + NATIVE_BYTES / u**2) * fine / 1e9
+    memory += (NATIVE_BYTES / u**2 + (BYTES if options.method.get("uncertainty") else 0.0)) * fine / 1e9
     low, high = (_duration(value) for value in (seconds, SLOWEST * seconds))
     words = f", PSF {images[0]['psf']} (FWHM {images[0]['psf_fwhm_pix']:.2f} pixels), noise {images[0]['noise']}: "
     words += f"would take {low} to {high} on two cores, {memory:.1f} GB"

@@ -82,3 +82,13 @@ def test_bad_arguments_are_named():
         SwinUNet(embedding=8, heads=3)
     with pytest.raises(ValueError, match="patch is 4; choose 1 or 2"):
         SwinUNet(patch=4)
+
+
+def test_images_of_many_shapes_leave_no_masks_behind():
+    network = small()
+    for shape in ((37, 53), (41, 30), (29, 64)):
+        with torch.no_grad():
+            network(torch.zeros(1, 4, *shape), torch.zeros(1, 3))
+    layers = [module for module in network.modules() if isinstance(module, _WindowAttention)]
+    assert layers
+    assert max(len(layer._masks) for layer in layers) == 1
