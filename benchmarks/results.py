@@ -5,9 +5,12 @@ runs of one day on one machine merge into one file, the later figure of a name i
 (``--quick``) are kept apart, in ``results/quick``: they measure less.
 """
 
+import fcntl
 import json
+import os
 import re
 import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,18 +42,19 @@ class Results:
         """Keep the values of one figure: numbers, text, and lists and dictionaries of them."""
         if self.path is None:
             return
-        content = read(self.path)
-        if self.number is None:
-            self.number = str(1 + max(map(int, content["runs"]), default=0))
-        content["runs"][self.number] = self.run
-        content["figures"][name] = {"run": self.number, "values": _plain(values)}
-        needed = {figure["run"] for figure in content["figures"].values()}
-        content["runs"] = {number: run for number, run in content["runs"].items() if number in needed}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # A cut in the middle of writing must not cost what was there.
-        beside = self.path.with_name(self.path.name + ".new")
-        beside.write_text(json.dumps(content, indent=1) + "\n")
-        beside.replace(self.path)
+        with _alone_in(self.path.parent):
+            content = read(self.path)
+            if content["runs"].get(self.number) != self.run:
+                self.number = str(1 + max(map(int, content["runs"]), default=0))
+                content["runs"][self.number] = self.run
+            content["figures"][name] = {"run": self.number, "values": _plain(values)}
+            needed = {figure["run"] for figure in content["figures"].values()}
+            content["runs"] = {number: run for number, run in content["runs"].items() if number in needed}
+            # A cut in the middle of writing must not cost what was there.
+            beside = self.path.with_name(self.path.name + ".new")
+            beside.write_text(json.dumps(content, indent=1) + "\n")
+            beside.replace(self.path)
 
 
 def begin(*, quick=False, keep=True, packages=("operators", "solver")):
@@ -102,6 +106,17 @@ def newest(machine=None, folder=FOLDER):
     found.sort(key=lambda entry: entry[2]["date"])
     machine = machine or (slug(found[-1][2]) if found else None)
     return {name: (values, run) for name, values, run in found if slug(run) == machine}
+
+
+@contextmanager
+def _alone_in(folder):
+    """Two benchmarks at a time must not lose each other's figures."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _plain(value):

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 
@@ -50,6 +51,34 @@ def test_a_later_figure_takes_the_place_of_the_earlier_and_its_run(load, tmp_pat
     content = json.loads(path.read_text())
     assert content["figures"]["this"] == {"run": "2", "values": {"seconds": 2.0}}
     assert list(content["runs"]) == ["2"]
+
+
+def test_runs_at_the_same_time_lose_nothing(load, tmp_path):
+    results, path = load("results"), tmp_path / "this.json"
+    found = [results.Results(path, run(date=f"2026-01-0{k} 00:00")) for k in (1, 2)]
+
+    def measure(k):
+        for i in range(40):
+            found[k].note(f"{k}, {i}", value=i)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(measure, (0, 1)))
+    content = json.loads(path.read_text())
+    assert len(content["figures"]) == 80
+    for name, figure in content["figures"].items():
+        assert content["runs"][figure["run"]] == found[int(name[0])].run
+
+
+def test_a_run_that_lost_its_number_takes_another(load, tmp_path):
+    results, path = load("results"), tmp_path / "this.json"
+    first, second = (results.Results(path, run(date=f"2026-01-0{k} 00:00")) for k in (1, 2))
+    first.note("this", seconds=1.0)
+    path.unlink()
+    second.note("that", seconds=2.0)
+    first.note("this", seconds=1.0)
+    content = json.loads(path.read_text())
+    assert content["runs"] == {"1": second.run, "2": first.run}
+    assert {name: figure["run"] for name, figure in content["figures"].items()} == {"that": "1", "this": "2"}
 
 
 def test_nothing_is_kept_without_a_path(load, tmp_path, monkeypatch):
