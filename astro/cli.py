@@ -1,6 +1,7 @@
 """The ``deconjugate`` command."""
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -27,6 +28,9 @@ def main(argv=None):
     try:
         with _on_a_terminal():
             return args.run(args) or 0
+    except BrokenPipeError:  # whoever read the output has gone, `| head` say: there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return 1
     except KeyboardInterrupt:
         print("deconjugate: interrupted, nothing written", file=sys.stderr)
         return 130
@@ -54,7 +58,7 @@ def _on_a_terminal():
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="deconjugate",
         description="Deconvolution of astronomical images: a learned guess, then a correction that certifies it.",
         epilog=EXAMPLES,

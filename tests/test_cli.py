@@ -350,3 +350,24 @@ def test_the_console_command_is_installed(tmp_path):
     assert done.returncode == 1
     assert done.stderr == "deconjugate: error: no such file: nothing.fits\n"
     assert done.stdout == ""
+
+
+def test_wrong_usage_is_said_in_two_lines(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["deconvolve", "a.fits", "--fwhm", "wide"])
+    said = "argument --fwhm: 'wide' is not a positive number\nTry `deconjugate deconvolve --help`.\n"
+    assert capsys.readouterr().err == f"deconjugate deconvolve: error: {said}"
+    with pytest.raises(SystemExit, match="2"):
+        main([])
+    assert capsys.readouterr().err.endswith("required: COMMAND\nTry `deconjugate --help`.\n")
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    command = ["deconvolve", "no.fits", "--fwhm", "1", "--json"]
+    block = f"import sys; from deconjugate.astro.cli import main; sys.exit(main({command}))"
+    process = subprocess.Popen([sys.executable, "-c", block], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert said == "deconjugate: error: no such file: no.fits\n"

@@ -190,7 +190,12 @@ def test_pages_go_into_a_folder(night, capsys):
     [
         (["a.fits", "b.fits", "-o", "out.fits"], "--output is for one image, and there are 2"),
         (["a.fits", "-o", "out.fits", "--output-dir", "out"], "give --output or --output-dir, not both"),
-        (["x/a.fits", "y/a.fits.gz"], "x/a.fits and y/a.fits.gz would both be written to a_deconvolved.fits"),
+        (["a.fits", "a.fits"], "a.fits is named twice; both would be written to a_deconvolved.fits"),
+        (["a.fits", "--output-dir", "b.fits"], "--output-dir b.fits is a file; give a folder"),
+        (
+            ["x/a.fits", "y/a.fits.gz"],
+            "x/a.fits and y/a.fits.gz are of one name: do them apart; both would be written to a_deconvolved.fits",
+        ),
         (["a.fits", "--jobs", "0"], "'0' is not a whole number, 1 or more"),
     ],
 )

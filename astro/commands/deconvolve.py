@@ -16,6 +16,7 @@ def add_to(commands):
 
     command = commands.add_parser(
         "deconvolve",
+        usage="deconjugate deconvolve [options] (--psf FILE | --fwhm ARCSEC | --fwhm-pix PIXELS) IMAGE.fits ...",
         help="sharpen FITS images to a known PSF on a finer grid",
         description="Deconvolve FITS images to a Gaussian PSF of 2 fine pixels, N of which make a pixel of the image. "
         "Counts are conserved, sky positions stay. The output holds SCI, DQ (flags), RESIDUAL (in sigmas), PSF, and "
@@ -41,7 +42,7 @@ def add_to(commands):
     add(
         "--jobs", type=values.count, default=1, metavar="N", help="images done at a time, each by a process (default 1)"
     )
-    command.several = _add_psf(command.add_argument_group("point spread function (one of the first three)"))
+    command.several = _add_psf(command.add_argument_group("point spread function, one of --psf, --fwhm and --fwhm-pix"))
     command.several_with = "--match"
     _add_input(command.add_argument_group("input"))
     _add_method(command.add_argument_group("method"))
@@ -227,7 +228,13 @@ def _outputs(args, images):
     first = {}
     for number, (image, output) in enumerate(zip(images, outputs)):
         if first.setdefault(output, number) != number:
-            args.usage(f"{images[first[output]]} and {image} would both be written to {output}: do them apart")
+            before = images[first[output]]
+            both = (
+                f"{image} is named twice" if before == image else f"{before} and {image} are of one name: do them apart"
+            )
+            args.usage(f"{both}; both would be written to {output}")
+    if folder and os.path.exists(folder) and not os.path.isdir(folder):
+        args.usage(f"--output-dir {folder} is a file; give a folder")
     if folder and not args.dry_run:
         os.makedirs(folder, exist_ok=True)
     return outputs

@@ -1,4 +1,4 @@
-"""The parser of a command, whose options may take more values where another option asks for it."""
+"""The parser of a command: short where it complains, and options take more values where another asks for it."""
 
 import argparse
 
@@ -16,3 +16,7 @@ class CommandParser(argparse.ArgumentParser):
             for option in self.several:
                 option.nargs = "+" if self.several_with in args else 1
         return super().parse_known_args(args, namespace)
+
+    def error(self, message):
+        """Say what is wrong and where help is; the usage, a screen of options, would hide it."""
+        self.exit(2, f"{self.prog}: error: {message}\nTry `{self.prog} --help`.\n")
