@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from deconjugate.solver._borrowed_numba import borrowed
+
 OPTIONS = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "cache": True}
 # What is kept of a row of blocks: faces inside them and unevenness of their low faces, by axis; share of no unknowns.
 LOOKS = 7
@@ -115,6 +117,63 @@ def _summarise(rows, factors, sizes, look, at, m2):
         look[empty + k] += one
 
 
+@njit(inline="always")
+def _uneven(total, squares, span):
+    """1 - total^2 / (span squares), 0 where all faces are closed."""
+    q = span * squares
+    return np.float32(1) - (total * total / q if q > 0 else np.float32(1))
+
+
+@njit(inline="always")
+def _open(x):
+    return np.float32(1) if x > 0 else np.float32(0)
+
+
+@njit(**OPTIONS)
+def _look_at_pairs(fine, shape, factors, i0, j0, sizes, look, at, m2):
+    """What a row of blocks of two cells along it holds, at once; rows that a block lacks are read twice, and weigh 0."""
+    s0, s1, s2, dinv = fine
+    s0, s1, s2, dinv, look = borrowed(s0), borrowed(s1), borrowed(s2), borrowed(dinv), borrowed(look)
+    c0, c1, _ = factors
+    size0, size1 = sizes
+    _, n1, n2 = shape
+    one, half = np.float32(1), np.float32(0.5)
+    u, v = np.float32(size0 - 1), np.float32(size1 - 1)
+    i1, j1 = i0 + size0 - 1, j0 + size1 - 1
+    # Rows of cells, of faces across axis 1 (low and inner ones) and along the row.
+    a, b = np.uint64((i0 * n1 + j0) * n2), np.uint64((i0 * n1 + j1) * n2)
+    c, d = np.uint64((i1 * n1 + j0) * n2), np.uint64((i1 * n1 + j1) * n2)
+    fa, fc = np.uint64((i0 * (n1 + 1) + j0) * n2), np.uint64((i1 * (n1 + 1) + j0) * n2)
+    fb, fd = np.uint64((i0 * (n1 + 1) + j1) * n2), np.uint64((i1 * (n1 + 1) + j1) * n2)
+    ga, gb = np.uint64((i0 * n1 + j0) * (n2 + 1)), np.uint64((i0 * n1 + j1) * (n2 + 1))
+    gc, gd = np.uint64((i1 * n1 + j0) * (n2 + 1)), np.uint64((i1 * n1 + j1) * (n2 + 1))
+    inner0, inner1 = u / np.float32(c0), v / np.float32(c1)
+    span0, span1, span2 = np.float32(2 * size1), np.float32(2 * size0), np.float32(size0 * size1)
+    share = one / np.float32(2 * size0 * size1)
+    m, two = np.uint64(m2), np.uint64(2)
+    at = np.uint64(at)
+    for k in range(m):
+        e, f = two * k, two * k + np.uint64(1)
+        ae, af, be, bf = s0[a + e], s0[a + f], s0[b + e], s0[b + f]
+        low = ae + af + v * (be + bf)
+        squares = ae * ae + af * af + v * (be * be + bf * bf)
+        look[at + k] = inner0 * (s0[c + e] + s0[c + f] + v * (s0[d + e] + s0[d + f]))
+        look[at + np.uint64(3) * m + k] = _uneven(low, squares, span0)
+        ae, af, be, bf = s1[fa + e], s1[fa + f], s1[fc + e], s1[fc + f]
+        low = ae + af + u * (be + bf)
+        squares = ae * ae + af * af + u * (be * be + bf * bf)
+        look[at + m + k] = inner1 * (s1[fb + e] + s1[fb + f] + u * (s1[fd + e] + s1[fd + f]))
+        look[at + np.uint64(4) * m + k] = _uneven(low, squares, span1)
+        ae, be, af, bf = s2[ga + e], s2[gb + e], s2[gc + e], s2[gd + e]
+        low = ae + v * be + u * (af + v * bf)
+        squares = ae * ae + v * be * be + u * (af * af + v * bf * bf)
+        look[at + two * m + k] = half * (s2[ga + f] + v * s2[gb + f] + u * (s2[gc + f] + v * s2[gd + f]))
+        look[at + np.uint64(5) * m + k] = _uneven(low, squares, span2)
+        cells = _open(dinv[a + e]) + _open(dinv[a + f]) + v * (_open(dinv[b + e]) + _open(dinv[b + f]))
+        cells += u * (_open(dinv[c + e]) + _open(dinv[c + f]) + v * (_open(dinv[d + e]) + _open(dinv[d + f])))
+        look[at + np.uint64(6) * m + k] = one - share * cells
+
+
 @njit(**OPTIONS)
 def look_at_plane(fine, shape, factors, bi, slot, m1, m2, rows, look):
     """What the blocks of plane bi hold, into a slot of look."""
@@ -122,8 +181,11 @@ def look_at_plane(fine, shape, factors, bi, slot, m1, m2, rows, look):
     i0, i1 = bi * c0, min((bi + 1) * c0, shape[0])
     for bj in range(m1):
         j0, j1 = bj * c1, min((bj + 1) * c1, shape[1])
+        at = np.uint64((slot * m1 + bj) * LOOKS * m2 + 1)
+        if c2 == 2 and shape[2] % 2 == 0:
+            _look_at_pairs(fine, shape, factors, i0, j0, (i1 - i0, j1 - j0), look, at, m2)
+            continue
         for row in rows:
             row[:] = 0
         _add_rows(fine, shape, i0, i1, j0, j1, rows)
-        at = np.uint64((slot * m1 + bj) * LOOKS * m2 + 1)
         _summarise(rows, factors, (i1 - i0, j1 - j0, shape[2] % c2 > 0), look, at, m2)
