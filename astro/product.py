@@ -15,6 +15,7 @@ PIXEL_SIDES = ("PIXSCALE", "SECPIX", "SECPIX1", "SECPIX2", "PIXSCAL1", "PIXSCAL2
 PIXEL_AREAS = ("PIXAR_SR", "PIXAR_A2")
 
 SUSPECT_CHI2, SUSPECT_FLUX = 10.0, 0.1  # beyond these the result is not to be used without a look
+IDLE_CHI2 = 0.1  # below this the noise cannot be the image's, neighbours that share theirs included
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,12 @@ def product(prepared, result, options, scratch=None):
         warnings.warn(
             f"the image does not explain the data (reduced chi2 {result.reduced_chi2:.1f}, flux ratio "
             f"{result.flux_ratio:.3f}): the PSF is too wide, or bright pixels are saturated and not masked; see --qa",
+            stacklevel=2,
+        )
+    if options.noise is not None and result.reduced_chi2 < IDLE_CHI2:
+        warnings.warn(
+            f"the noise given is far above that of the image (reduced chi2 {result.reduced_chi2:.3f}): is it of "
+            "another kind (--noise-type)? Little is found where much noise is expected",
             stacklevel=2,
         )
     u, image, sharp = options.upsample, prepared.image, result.image

@@ -311,3 +311,12 @@ def test_an_image_that_does_not_explain_the_data_says_so(tmp_path):
     )
     with pytest.warns(UserWarning, match="does not explain the data .* the PSF is too wide, or bright pixels"):
         deconvolve_file(tmp_path / "sharp.fits", tmp_path / "out.fits", fwhm_pix=4.5, network=None)
+
+
+def test_a_noise_of_another_kind_is_warned_of(here):
+    write("in.fits", (star(),))
+    write("noise.fits", (np.full(SHAPE, 200.0, np.float32),))
+    with pytest.warns(
+        UserWarning, match=r"given is far above that of the image \(reduced chi2 0.0\d+\): is it of another"
+    ):
+        deconvolve_file("in.fits", "out.fits", noise="noise.fits", **OPTIONS)

@@ -31,7 +31,7 @@ def add_to(commands):
         "--match",
         action="store_true",
         help="the images are bands of one object, on the same pixels: bring all to one resolution and shape, so that "
-        "colours are honest; --psf and --fwhm then take a value for each",
+        "colours are honest; --psf and --fwhm, after the images, then take a value for each",
     )
     add(
         "-o", "--output", metavar="OUT.fits", help="of one image; default: IMAGE_deconvolved.fits in the current folder"
