@@ -5,12 +5,13 @@ import os
 import time
 import warnings
 
-from deconjugate.astro.deconvolve_file import _pages, _summary, check_outputs, file_options, images_of
+from deconjugate.astro.deconvolve_file import check_outputs, draw_pages, file_options, images_of, summary
 from deconjugate.astro.fingerprint import fingerprint, made_from
 from deconjugate.astro.fits import read_frame, read_others, write_hdus
 from deconjugate.astro.matching import check_alike, deconvolve_bands
 from deconjugate.astro.preparation import prepare
 from deconjugate.astro.product import WRITTEN, extensions, product
+from deconjugate.astro.scratch import Scratch
 from deconjugate.astro.simulate import TARGET_FWHM
 from deconjugate.astro.wcs import pixel_scale_arcsec
 
@@ -74,7 +75,8 @@ def process_bands(paths, outputs, options):
     check_band_outputs(paths, outputs, options)
     images = band_images(paths, options)
     key = bands_fingerprint(paths, options)
-    prepared = [prepare(path, ext, None, one) for path, (_, ext, _), one in zip(paths, images, options)]
+    scratch = Scratch(os.path.dirname(os.path.realpath(outputs[0])))
+    prepared = [prepare(path, ext, None, one, scratch) for path, (_, ext, _), one in zip(paths, images, options)]
     check_alike([one.image for one in prepared], [str(path) for path in paths])
     results = deconvolve_bands(
         [one.sources for one in prepared],
@@ -83,9 +85,10 @@ def process_bands(paths, outputs, options):
         upsample=first.upsample,
         k_sigma=first.k_sigma,
         stages=False,
+        scratch=scratch.folder,
         **first.method,
     )
-    products = [product(*both, one) for *both, one in zip(prepared, results, options)]
+    products = [product(*both, one, scratch) for *both, one in zip(prepared, results, options)]
     cards = _cards(paths, products, first.upsample)
     seconds = round((time.perf_counter() - start) / len(paths), 3)
     reports = []
@@ -98,8 +101,8 @@ def process_bands(paths, outputs, options):
             hdus += read_others(path, used=used, taken=WRITTEN)
         write_hdus(output, hdus, overwrite=chosen.overwrite)
         if chosen.qa is not None:
-            _pages(path, [(name, one)], chosen)
-        images_done = [_summary(name, one)]
+            draw_pages(path, [(name, one)], chosen)
+        images_done = [summary(name, one)]
         reports.append({"input": str(path), "output": str(output), "seconds": seconds, "images": images_done})
     return results, reports
 

@@ -101,9 +101,9 @@ def process(path, output, options):
         hdus += read_others(path, used=used, taken=WRITTEN)
     write_hdus(output, hdus, overwrite=options.overwrite)
     if options.qa is not None:
-        _pages(path, products, options)
+        draw_pages(path, products, options)
     report = {"input": str(path), "output": str(output), "seconds": round(time.perf_counter() - start, 3)}
-    report["images"] = [_summary(name, one) for name, one in products if one is not None]
+    report["images"] = [summary(name, one) for name, one in products if one is not None]
     return [one and one.result for _, one in products], report
 
 
@@ -168,7 +168,7 @@ def _planes(path, ext, planes, options, scratch):
     return done
 
 
-def _pages(path, products, options):
+def draw_pages(path, products, options):
     """One page for each image; of several, their number goes into the name."""
     from deconjugate.astro.qa import qa_page
 
@@ -188,7 +188,7 @@ def _pages(path, products, options):
             )
 
 
-def _summary(name, one):
+def summary(name, one):
     """The numbers of one image, in plain values."""
     result, prepared = one.result, one.prepared
     height, width = result.image.shape

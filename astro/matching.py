@@ -82,7 +82,6 @@ def deconvolve_bands(images, psfs, *, noise=None, mask=None, upsample=2, **optio
     alone = [deconvolve(image, p, **one, **options) for image, p, one in zip(images, psfs, given)]
     guesses = shared_guesses(
         [result.image.data for result in alone],
-        [one.data[0] for one in seen],
         [one.weight[0] for one in seen],
         [p.fwhm_pix for p in psfs],
         upsample,
@@ -129,15 +128,15 @@ def largest_shift(one, other):
     return float(np.hypot(there[0] - x, there[1] - y).max())
 
 
-def shared_guesses(images, data, weights, fwhms, upsample):
+def shared_guesses(images, weights, fwhms, upsample):
     """The guess of each band from all of them: see :func:`deconvolve_bands`.
 
     Parameters
     ----------
     images : list of (h u, w u) arrays
         Each band deconvolved by itself.
-    data, weights : lists of (h, w) arrays
-        What they were made from, 1 / sigma^2, zero where bad.
+    weights : list of (h, w) arrays
+        1 / sigma^2 of what they were made from, zero where bad.
     fwhms : list of float
         Of their PSFs, native pixels.
     upsample : int
@@ -146,12 +145,13 @@ def shared_guesses(images, data, weights, fwhms, upsample):
     -------
     list of (h u, w u) arrays
     """
-    shape, total = np.zeros(np.shape(images[0])), np.zeros(np.shape(images[0]))
-    for image, seen, weight, fwhm in zip(images, data, weights, fwhms):
+    shape, total = (np.zeros(np.shape(images[0]), np.float32) for _ in range(2))
+    for image, weight, fwhm in zip(images, weights, fwhms):
         light = float(np.sum(image, dtype=np.float64))
         if not light > 0.0:
             continue
-        sums = image.reshape(seen.shape[0], upsample, seen.shape[1], upsample).sum(axis=(1, 3), dtype=np.float64)
+        h, w = weight.shape
+        sums = image.reshape(h, upsample, w, upsample).sum(axis=(1, 3), dtype=np.float64)
         merit = float((weight * sums**2).sum()) / fwhm**SHARPNESS * _good(weight, upsample)
         shape += merit / light * image
         total += merit
@@ -162,13 +162,14 @@ def shared_guesses(images, data, weights, fwhms, upsample):
         good = _good(weight, upsample)
         own, others = (scipy.ndimage.gaussian_filter(good * x, width, mode="constant") for x in (image, shape))
         known = others > 1e-9 * others.max(initial=0.0)
-        guesses.append(np.where(known, shape * np.divide(own, others, out=np.zeros_like(own), where=known), image))
+        ratio = np.divide(own, others, out=np.zeros_like(own), where=known)
+        guesses.append(np.where(known, shape * ratio, image).astype(np.float32))
     return guesses
 
 
 def _good(weight, upsample):
     """1 where a fine pixel has data, else 0."""
-    return np.repeat(np.repeat((weight > 0).astype(float), upsample, axis=0), upsample, axis=1)
+    return np.repeat(np.repeat((weight > 0).astype(np.float32), upsample, axis=0), upsample, axis=1)
 
 
 def _one_each(name, given, count):
