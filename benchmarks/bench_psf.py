@@ -144,7 +144,7 @@ def scene_of_errors():
     return simulate(sky, PSF.moffat(3.5), upsample=2, peak_snr=200, seed=3)
 
 
-def errors(draw, results):
+def errors(draw, kept):
     scene = scene_of_errors()
     stars = [(40, 210), (100, 200), (150, 215), (165, 60)]
     light = np.s_[46:146, 42:142]
@@ -167,7 +167,7 @@ def errors(draw, results):
         around = [np.abs(result.residual[r // 2 - 3 : r // 2 + 4, c // 2 - 3 : c // 2 + 4]).max() for r, c in stars]
         error, whole = difference(psf, PSF.moffat(3.5)), nmse(result.image.data, scene.truth)
         galaxy = nmse(result.image.data[light], scene.truth[light])
-        results.note(f"psf/width {wrong:+.0%}", error=error, nmse=whole, galaxy_nmse=galaxy, flux=flux)
+        kept.note(f"psf/width {wrong:+.0%}", error=error, nmse=whole, galaxy_nmse=galaxy, flux=flux)
         print(f"| {wrong:+.0%} | {error:.3f} | {whole:.4f} | {galaxy:.4f} | {flux:.3f} |", end="")
         print(f" {result.reduced_chi2:.3f} | up to {max(around):.1f} sigma |", flush=True)
     if draw:
