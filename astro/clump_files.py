@@ -3,6 +3,8 @@
 import os
 import warnings
 
+import numpy as np
+
 from deconjugate.astro.clump_file import check_clump_outputs, measure_clumps, write_clump_tables
 
 
@@ -57,7 +59,7 @@ def clumps_files(paths, output, *, colour=None, figure=None, overwrite=False, **
             failed[path] = error
             continue
         for table in both:
-            table.add_column([str(path)] * len(table), name="file", index=0)
+            table.add_column(np.array([str(path)] * len(table), dtype=str), name="file", index=0)
         tables.append(both)
     if not tables:
         raise next(iter(failed.values()))

@@ -171,11 +171,12 @@ def test_the_command_writes_tables_and_a_figure(files, capsys):
 def test_several_files_make_one_table_and_one_that_is_bad_does_not_stop_the_rest(files, capsys):
     write("second.fits", galaxy(clumps=CLUMPS[:1], flux=100.0))
     write("bare.fits", galaxy(), INNOISE=None, INFWHM=None)
-    images = "out.fits", "second.fits", "bare.fits"
+    write("empty.fits", np.zeros(SHAPE))
+    images = "out.fits", "second.fits", "bare.fits", "empty.fits"
     colours = [word for _ in images for word in ("--colour", "blue.fits", "red.fits")]
     assert main(["clumps", *images, "-o", "all.ecsv", *colours, "--figure", "all.png", "--sky", "none"]) == 1
     out, err = capsys.readouterr()
-    assert out == "all.ecsv: 4 clumps in 2 galaxies of 2 files\n"
+    assert out == "all.ecsv: 4 clumps in 2 galaxies of 3 files\n"
     assert "error: bare.fits does not say the noise and the seeing" in err
     clumps, galaxies = Table.read("all.ecsv"), Table.read("all_galaxies.ecsv")
     assert list(clumps["file"]) == ["out.fits"] * 3 + ["second.fits"]
@@ -191,7 +192,7 @@ def test_several_files_make_one_table_and_one_that_is_bad_does_not_stop_the_rest
     assert "some colours are calibrated and others instrumental" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
         main(["clumps", *images, "-o", "x.ecsv", "--colour", "blue.fits", "red.fits"])
-    assert "--colour is given 1 times for 3 images" in capsys.readouterr().err
+    assert "--colour is given 1 times for 4 images" in capsys.readouterr().err
     with pytest.raises(ValueError, match="colour holds 1 pairs of bands; there are 2 files"):
         clumps_files(images[:2], "x.ecsv", colour=[("blue.fits", "red.fits")])
     assert main(["clumps", "bare.fits", "bare.fits", "-o", "x.ecsv"]) == 1
