@@ -23,8 +23,9 @@ class Scratch:
 
     Example
     -------
+    >>> import tempfile
     >>> import numpy as np
-    >>> array = Scratch("/tmp").kept(np.ones((4000, 5000), np.float32))
+    >>> array = Scratch(tempfile.gettempdir()).kept(np.ones((4000, 5000), np.float32))
     >>> forget(array)
     >>> array.flags.owndata, float(array.sum())
     (False, 20000000.0)
