@@ -131,7 +131,7 @@ def _open(x):
 
 @njit(**OPTIONS)
 def _look_at_pairs(fine, shape, factors, i0, j0, sizes, look, at, m2):
-    """What a row of blocks of two cells along it holds, at once; rows that a block lacks are read twice, and weigh 0."""
+    """What a row of blocks holds, all of two cells along it; rows that a block lacks are read twice, and weigh 0."""
     s0, s1, s2, dinv = fine
     s0, s1, s2, dinv, look = borrowed(s0), borrowed(s1), borrowed(s2), borrowed(dinv), borrowed(look)
     c0, c1, _ = factors

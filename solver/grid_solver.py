@@ -111,13 +111,10 @@ class GridSolver:
     def _best(self, exact):
         """The rule of method="auto"; ``benchmarks/bench_poisson.py --only suite suite_large`` is what it rests on.
 
-        Exact on plain boxes; the learned cycle in two dimensions and where spacings differ, where it is faster; plain
-        multigrid elsewhere, where fewer iterations do not pay for a longer set-up, and where there are no weights.
+        Exact on plain boxes; elsewhere the learned cycle, and plain multigrid where there are no weights.
         """
         if exact:
             return "dct"
-        if len(self.operator.grid_shape) == 3 and len(set(self.operator.spacing)) == 1:
-            return "multigrid"
         try:
             self._learned()
         except WeightsError:

@@ -38,11 +38,11 @@ def solve(
     maxiter : int, optional
         500 iterations by default; 10 times the unknowns for ``method="cg"``.
     method : "auto", "learned", "multigrid", "dct", "dcdm" or "cg"
-        "auto" is "dct" on a box without obstacles of constant coefficient, where that is exact; elsewhere "learned" in
-        two dimensions and where the spacings differ, "multigrid" otherwise and where the weights are absent or damaged;
-        for matrices algebraic multigrid when PyAMG is installed, else Jacobi. "learned" is multigrid corrected by
-        trained weights: fewer iterations, a longer set-up. "dcdm" takes its directions from the network of Kaneda et
-        al.: few iterations, each dearer than a whole multigrid solve.
+        "auto" is "dct" on a box without obstacles of constant coefficient, where that is exact; elsewhere "learned",
+        and "multigrid" where its weights are absent or damaged; for matrices algebraic multigrid when PyAMG is
+        installed, else Jacobi. "learned" is multigrid corrected by trained weights: fewer iterations, a longer set-up.
+        "dcdm" takes its directions from the network of Kaneda et al.: few iterations, each dearer than a whole
+        multigrid solve.
     callback : callable, optional
         Called as callback(x) after each iteration, x a grid array; slows the loop.
     device : "auto" or "cpu"

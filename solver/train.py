@@ -134,7 +134,7 @@ def train_dcdm(options):
 def configure_multigrid(parser):
     common_options(parser)
     parser.set_defaults(learning_rate=0.015, steps=2000, average=0.99, threads=1)
-    parser.add_argument("--half-sweeps", type=int, default=4, help="on either side of the coarse correction")
+    parser.add_argument("--half-sweeps", type=int, default=5, help="on either side of the coarse correction")
     parser.add_argument("--start", help="a .safetensors file of weights to begin with")
 
 

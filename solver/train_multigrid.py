@@ -10,7 +10,7 @@ from deconjugate.solver.learned_torch import TorchMultigrid, soft
 from deconjugate.solver.multigrid import Multigrid
 
 # Half-sweeps on either side of the coarse correction, unless said otherwise.
-HALF_SWEEPS = 4
+HALF_SWEEPS = 5
 HIDDEN, HIDDEN_GIVEN = 12, 8
 # A small coarsest level makes deep hierarchies of small grids.
 _COARSEST = 80
