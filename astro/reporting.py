@@ -65,6 +65,8 @@ def one_line(error):
     """The message of an error or a warning, in one line."""
     # str() of a KeyError is the repr of its message.
     text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:  # its own str() begins with a number
+        text = f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
     return " ".join(str(text).split()) or type(error).__name__
 
 

@@ -15,6 +15,7 @@ from astropy.wcs import WCS
 from deconjugate.astro import PSF, read_image
 from deconjugate.astro.cli import main
 from deconjugate.astro.deconvolve_file import deconvolve_file
+from deconjugate.astro.reporting import one_line
 from deconjugate.operators.convolution import Binning, Convolution
 
 SKY, RMS, FWHM = 50.0, 2.0, 3.2
@@ -371,3 +372,8 @@ def test_a_reader_that_goes_away_is_no_error():
     process.stderr.close()
     assert process.wait() == 1
     assert said == "deconjugate: error: no such file: no.fits\n"
+
+
+def test_what_the_system_refuses_is_said_in_words():
+    assert one_line(PermissionError(13, "Permission denied", "night/sharp")) == "night/sharp: permission denied"
+    assert one_line(OSError("the disk is full")) == "the disk is full"
