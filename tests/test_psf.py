@@ -304,7 +304,7 @@ def test_bad_oversampling(oversampling):
     [
         ({"fwhm_pix": -1.0}, "fwhm_pix is -1.0; give a positive width"),
         ({"fwhm_pix": np.nan}, "fwhm_pix is nan"),
-        ({"fwhm_pix": 1.0}, "fwhm_pix is 1.0; a pixel alone shows a width of 1.13"),
+        ({"fwhm_pix": 1.0}, "fwhm_pix is 1; a pixel alone shows a width of 1.13"),
         ({"fwhm_pix": 3.0, "beta": 1.0}, "beta is 1.0"),
         ({"fwhm_pix": 3.0, "ellipticity": 1.0}, "ellipticity is 1.0"),
         ({"fwhm_pix": 3.0, "pa": np.inf}, "pa is inf"),
