@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit, prange
 
 from deconjugate.solver._multigrid_numba import _rows
+from deconjugate.solver._sums_numba import total
 
 OPTIONS = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy", "cache": True}
 
@@ -93,52 +94,49 @@ def _product_plane(p, q, code, given, level, shape, periodic, i, padded):
 
 
 @njit(**OPTIONS)
-def _advance_slab(z, p, q, beta, code, given, level, shape, periodic, low, high, start, stop):
+def _advance_slab(z, p, q, beta, code, given, level, shape, periodic, low, high, start, stop, partial):
     """p = z + beta p on planes low to high, q = A p on planes start to stop, one plane behind."""
     padded = np.zeros(shape[2] + 2, np.float32)
-    total = 0.0
     for front in range(low, high + 1):
         if front < high:
             _direction_plane(z, p, beta, shape, front)
         i = front - 1
         if start <= i < stop:
-            total += _product_plane(p, q, code, given, level, shape, periodic, i, padded)
-    return total
+            partial[i] = _product_plane(p, q, code, given, level, shape, periodic, i, padded)
 
 
 @njit(**OPTIONS)
-def _advance_edge(p, q, code, given, level, shape, periodic, middle):
+def _advance_edge(p, q, code, given, level, shape, periodic, middle, partial):
     """q = A p on the two planes where slabs meet."""
     padded = np.zeros(shape[2] + 2, np.float32)
-    total = _product_plane(p, q, code, given, level, shape, periodic, middle, padded)
+    partial[middle] = _product_plane(p, q, code, given, level, shape, periodic, middle, padded)
     if shape[0] > 1:
         below = (middle - 1) % shape[0]
-        total += _product_plane(p, q, code, given, level, shape, periodic, below, padded)
-    return total
+        partial[below] = _product_plane(p, q, code, given, level, shape, periodic, below, padded)
 
 
 @njit(parallel=True, **OPTIONS)
 def advance(z, p, q, beta, code, given, level, shape, periodic, slabs):
-    """p = z + beta p and q = A p in one pass over memory; returns <p, q>."""
+    """p = z + beta p and q = A p in one pass over memory; returns <p, q>, summed by planes whatever the slabs."""
     n0 = shape[0]
     wrapped = periodic[0]
+    partial = np.zeros(n0)
     if slabs == 1:
         start, stop = (1, n0 - 1) if wrapped else (0, n0)
-        total = _advance_slab(z, p, q, beta, code, given, level, shape, periodic, 0, n0, start, stop)
+        _advance_slab(z, p, q, beta, code, given, level, shape, periodic, 0, n0, start, stop, partial)
         if wrapped:
-            total += _advance_edge(p, q, code, given, level, shape, periodic, 0)
-        return total
-    partial = np.zeros(2 * slabs)
+            _advance_edge(p, q, code, given, level, shape, periodic, 0, partial)
+        return total(partial)
     for slab in prange(slabs):
         low, high = np.int64(slab) * n0 // slabs, (np.int64(slab) + 1) * n0 // slabs
         start = low + (1 if low > 0 or wrapped else 0)
         stop = high - (1 if high < n0 or wrapped else 0)
-        partial[slab] = _advance_slab(z, p, q, beta, code, given, level, shape, periodic, low, high, start, stop)
+        _advance_slab(z, p, q, beta, code, given, level, shape, periodic, low, high, start, stop, partial)
     for edge in prange(slabs):
         if edge > 0 or wrapped:
             middle = np.int64(edge) * n0 // slabs
-            partial[slabs + edge] = _advance_edge(p, q, code, given, level, shape, periodic, middle)
-    return partial.sum()
+            _advance_edge(p, q, code, given, level, shape, periodic, middle, partial)
+    return total(partial)
 
 
 @njit(**OPTIONS)
@@ -166,7 +164,7 @@ def step(x, p, r, q, whole, alpha, n, chunks):
     for chunk in prange(chunks):
         start, stop = np.int64(chunk) * rows // chunks, (np.int64(chunk) + 1) * rows // chunks
         partial[chunk] = _step_rows(x, p, r, q, whole, alpha, start, stop, n)
-    return partial.sum()
+    return total(partial)
 
 
 @njit(**OPTIONS)
@@ -195,7 +193,7 @@ def products(z, r, p, q, n, chunks):
     for chunk in prange(chunks):
         start, stop = np.int64(chunk) * rows // chunks, (np.int64(chunk) + 1) * rows // chunks
         partial[chunk, 0], partial[chunk, 1], partial[chunk, 2] = _products_rows(z, r, p, q, start, stop, n)
-    return partial[:, 0].sum(), partial[:, 1].sum(), partial[:, 2].sum()
+    return total(partial[:, 0]), total(partial[:, 1]), total(partial[:, 2])
 
 
 @njit(**OPTIONS)
@@ -217,7 +215,7 @@ def squared_difference(b, y, chunks):
     for chunk in prange(chunks):
         start, stop = np.int64(chunk) * b.size // chunks, (np.int64(chunk) + 1) * b.size // chunks
         partial[chunk] = _squared_difference(b, y, start, stop)
-    return partial.sum()
+    return total(partial)
 
 
 @njit(**OPTIONS)
@@ -252,7 +250,7 @@ def squared_norm(x, chunks):
     partial = np.zeros(chunks)
     for chunk in prange(chunks):
         partial[chunk] = _squares(x, np.int64(chunk) * x.size // chunks, (np.int64(chunk) + 1) * x.size // chunks)
-    return partial.sum()
+    return total(partial)
 
 
 @njit(**OPTIONS)

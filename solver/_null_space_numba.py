@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit, prange
 
+from deconjugate.solver._sums_numba import total
+
 OPTIONS = {"fastmath": {"contract", "nsz", "reassoc"}, "error_model": "numpy", "cache": True}
 
 
@@ -23,7 +25,7 @@ def sum_unknowns(x, cells, chunks):
     for chunk in prange(chunks):
         start, stop = np.int64(chunk) * x.size // chunks, (np.int64(chunk) + 1) * x.size // chunks
         partial[chunk] = _sum(x, cells, start, stop)
-    return partial.sum()
+    return total(partial)
 
 
 @njit(**OPTIONS)

@@ -19,6 +19,8 @@ _LONGEST = 30
 _LIGHT = 0.3
 # Grids of at most this many cells are worked on by one thread: waking the others costs more.
 _SERIAL = 8192
+# Chunks of larger ones for the threads to share, as many whatever their number: the same sums, to the last bit.
+_CHUNKS = 16
 
 
 class CertifiedConjugateGradient:
@@ -63,7 +65,7 @@ class CertifiedConjugateGradient:
         shape, n, size = level.shape, level.shape[2], level.size
         threads = numba.get_num_threads()
         slabs = max(1, min(threads, shape[0] // 4)) if size > _SERIAL else 1
-        chunks = max(1, min(4 * threads, size // n)) if size > _SERIAL else 1
+        chunks = max(1, min(_CHUNKS, size // n)) if size > _SERIAL else 1
         if self._work is None:
             # Kept from solve to solve: the first touch of new memory costs as much as a cycle.
             self._work = [np.empty(size, np.float32) for _ in range(4)]

@@ -170,7 +170,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
 def test_training_lowers_the_loss_of_what_it_meets():
     task = train_multigrid.MultigridTask(seed=1, problems=1, batch=1, held_out=1)
     network = train_multigrid.CutCells(0)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.03)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.015)
     first = float(task.loss(network, 0).detach())
     for _ in range(8):
         optimizer.zero_grad()
