@@ -14,6 +14,7 @@ from deconjugate.operators.learned import weights
 WEIGHTS = Path(__file__).parent / "weights" / "swin-unet.safetensors"
 MARGIN = 8  # fine pixels around the frame that the network sees
 CONTEXT = 24  # fine pixels around the sources that it sees
+EDGE = 8  # native pixels from an edge that cuts sources over which the classical guess takes its place
 PIECE, OVERLAP = 768, 128  # fine pixels of what the network takes at once, and by which pieces overlap
 
 
@@ -116,7 +117,13 @@ class NetworkGuess:
         output = np.zeros(model.domain_shape, np.float32)
         output[here] = self.output(seen.channels[(slice(None), *here)], seen.conditions, region[here])
         image = seen.image(output)
-        return np.maximum(image, np.float32(0.0)) if settings.positivity else image
+        image = np.maximum(image, np.float32(0.0)) if settings.positivity else image
+        if not _touches_edge(region[model.inside], model.upsample):
+            return image
+        # Of a source that an edge cuts the network, which saw whole ones, makes a spike at the edge.
+        share = _inner_share(model)
+        classical = SparseGuess()(model, data, weight, start, regularization, region, settings)
+        return classical + share * (image - classical)
 
     def output(self, channels, conditions, region):
         """The network's output (H, W) for channels (C, H, W) and conditions; zero in pieces without light."""
@@ -150,6 +157,23 @@ class NetworkGuess:
                 part = self.network(piece, conditions)[0, 0].float().cpu().numpy()
                 output[place] += pieces.window(place).astype(np.float32) * part
         return output
+
+
+def _touches_edge(region, width):
+    """Whether a region (H, W) reaches into the outermost fine pixels, ``width`` of them."""
+    inner = region[width:-width, width:-width]
+    return np.count_nonzero(inner) < np.count_nonzero(region)
+
+
+def _inner_share(model):
+    """0 at the frame's edges and beyond, 1 at EDGE native pixels from them and more, smooth between; (H, W)."""
+    shares = []
+    for inside, n in zip(model.inside, model.domain_shape):
+        k = np.arange(n)
+        depth = np.minimum(k - inside.start, inside.stop - 1 - k) / (EDGE * model.upsample)
+        t = np.clip(depth, 0.0, 1.0).astype(np.float32)
+        shares.append(t * t * (3 - 2 * t))
+    return np.minimum(shares[0][:, None], shares[1][None])
 
 
 def _ends(region):

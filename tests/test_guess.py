@@ -191,3 +191,16 @@ def test_weights_that_cannot_be_used_are_named(scene, network_file, tmp_path):
 
 def test_the_ladder_has_the_balanced_image_in_the_middle():
     assert LADDER[len(LADDER) // 2] == 1.0
+
+
+@pytest.mark.parametrize("peak_snr", [20, 100])
+def test_a_source_that_an_edge_cuts_makes_no_spike_there(peak_snr):
+    rows, columns = np.indices((90, 120))
+    sky = np.exp(-np.hypot((rows - 44) / 1.5, columns - 41) / 6)
+    whole = simulate(sky, PROFILE, upsample=2, peak_snr=peak_snr, seed=3)
+    cut, truth = whole.data[:, 20:], whole.truth[:, 40:]  # through its middle, nearly
+    error = {}
+    for network in ("default", None):
+        image = deconvolve(cut, PROFILE, upsample=2, noise=whole.noise_map[:, 20:], network=network).image.data
+        error[network] = np.abs(image - truth)[:, :8].max() / truth.max()
+    assert error["default"] < 1.1 * error[None] + 0.01
