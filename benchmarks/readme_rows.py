@@ -196,7 +196,8 @@ TABLES = {
             POISSON + "suite",
         ),
         Row(
-            "learned multigrid over the best of PyAMG, AMGCL and PETSc's hypre, suite, set-up included: geometric mean; least",
+            "learned multigrid over the best of PyAMG, AMGCL and PETSc's hypre, suite, set-up included: geometric mean;"
+            " least",
             over_peers,
             POISSON + "suite",
         ),
