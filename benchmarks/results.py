@@ -72,7 +72,8 @@ def begin(*, quick=False, keep=True, packages=("operators", "solver")):
     machine = facts()
     print(describe(machine), flush=True)
     now = datetime.now(UTC)
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    given = [Path(part).name if Path(part).is_absolute() else part for part in sys.argv[1:]]  # no folder of a machine
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *given])
     run = {"command": command, "date": f"{now:%Y-%m-%d %H:%M}", "code": code_hash(packages), **machine}
     folder = FOLDER / "quick" if quick else FOLDER
     return Results(folder / f"{slug(machine)}-{now:%Y-%m-%d}.json" if keep else None, run)
