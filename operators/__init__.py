@@ -1,4 +1,4 @@
-"""Linear maps on n-D arrays: numba kernels on the CPU."""
+"""Linear maps on n-D arrays: numba kernels on the CPU; convolution, binning and starlet on torch tensors too."""
 
 from deconjugate.operators.base import LinearOperator
 from deconjugate.operators.checks import dot_test, operator_norm

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def dot_test(operator, *, rtol=1e-10, dtype=np.float64, seed=0):
+def dot_test(operator, *, rtol=1e-10, dtype=np.float64, seed=0, device=None):
     """Whether <A x, y> = <x, A^T y> for random x and y.
 
     .. math:: |<A x, y> - <x, A^T y>| \\le rtol \\, ||A x|| \\, ||y||
@@ -16,6 +16,8 @@ def dot_test(operator, *, rtol=1e-10, dtype=np.float64, seed=0):
     dtype : float64 or float32
         Precision of x and y.
     seed : int
+    device : str, optional
+        Ask with torch tensors on that device in place of NumPy arrays.
 
     Returns
     -------
@@ -30,7 +32,13 @@ def dot_test(operator, *, rtol=1e-10, dtype=np.float64, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(operator.domain_shape).astype(dtype)
     y = rng.standard_normal(operator.range_shape).astype(dtype)
-    forward, backward = operator.apply(x), operator.adjoint(y)
+    if device is None:
+        forward, backward = operator.apply(x), operator.adjoint(y)
+    else:
+        import torch
+
+        given = operator.apply(torch.from_numpy(x).to(device)), operator.adjoint(torch.from_numpy(y).to(device))
+        forward, backward = (tensor.numpy(force=True) for tensor in given)
     left = np.vdot(forward.astype(np.float64), y.astype(np.float64))
     right = np.vdot(x.astype(np.float64), backward.astype(np.float64))
     scale = np.linalg.norm(forward.astype(np.float64)) * np.linalg.norm(y.astype(np.float64))

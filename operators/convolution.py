@@ -3,6 +3,7 @@
 import numpy as np
 import scipy.fft
 
+from deconjugate.operators._arrays import is_tensor
 from deconjugate.operators.base import LinearOperator
 
 
@@ -78,6 +79,8 @@ class Convolution(LinearOperator):
     [0.0, 1.0, 2.0, 3.0, 0.0]
     """
 
+    takes_tensors = True
+
     def __init__(self, shape, kernel, *, boundary="zero", workers=-1):
         shape = tuple(int(n) for n in shape)
         kernel = np.asarray(kernel, dtype=np.float64)
@@ -93,15 +96,30 @@ class Convolution(LinearOperator):
             self.fft_shape = tuple(scipy.fft.next_fast_len(n + k - 1, real=True) for n, k in zip(shape, kernel.shape))
         self.otf = psf_to_otf(kernel, self.fft_shape, workers=workers)
         self._otf_single = self.otf.astype(np.complex64)
+        self._otf_on = {}  # tensors by device and precision
         self._axes = tuple(range(1, len(shape) + 1))
         self._inside = (slice(None), *(slice(n) for n in shape))
 
     def _filter(self, x, conjugate):
+        if is_tensor(x):
+            return self._filter_tensor(x, conjugate)
         otf = self._otf_single if x.dtype == np.float32 else self.otf
         spectrum = scipy.fft.rfftn(x, self.fft_shape, axes=self._axes, workers=self.workers)
         spectrum *= otf.conj() if conjugate else otf
         full = scipy.fft.irfftn(spectrum, self.fft_shape, axes=self._axes, workers=self.workers, overwrite_x=True)
         return full[self._inside]
+
+    def _filter_tensor(self, x, conjugate):
+        import torch
+
+        key = x.device, x.dtype
+        if key not in self._otf_on:
+            otf = self._otf_single if x.dtype == torch.float32 else self.otf
+            with torch.inference_mode(False):  # it is kept, and may serve where gradients are asked for
+                self._otf_on[key] = torch.from_numpy(otf).to(x.device)
+        otf = self._otf_on[key].conj() if conjugate else self._otf_on[key]
+        spectrum = torch.fft.rfftn(x, self.fft_shape, dim=self._axes) * otf
+        return torch.fft.irfftn(spectrum, self.fft_shape, dim=self._axes)[self._inside]
 
     def _forward(self, x):
         return self._filter(x, conjugate=False)
@@ -133,6 +151,8 @@ class Binning(LinearOperator):
     [[4.0, 4.0]]
     """
 
+    takes_tensors = True
+
     def __init__(self, shape, factor):
         if factor != int(factor) or factor < 1:
             raise ValueError(f"factor is {factor}; it must be a positive integer")
@@ -149,5 +169,5 @@ class Binning(LinearOperator):
 
     def _backward(self, y):
         for axis in range(1, y.ndim):
-            y = np.repeat(y, self.factor, axis=axis)
+            y = y.repeat_interleave(self.factor, axis) if is_tensor(y) else np.repeat(y, self.factor, axis=axis)
         return y

@@ -4,6 +4,7 @@ import numpy as np
 import scipy.sparse
 
 from deconjugate.operators import _starlet_numba as kernels
+from deconjugate.operators._arrays import is_tensor
 from deconjugate.operators.dictionaries import (
     Dictionary,
     check_trailing,
@@ -55,6 +56,8 @@ class Starlet(Dictionary):
     True
     """
 
+    takes_tensors = True
+
     def __init__(self, shape, n_scales):
         shape = checked_shape(shape)
         self.n_scales = checked_scales(n_scales, shape)
@@ -92,9 +95,9 @@ class Starlet(Dictionary):
         ----------
         planes : array (..., n_scales + 1, height, width)
         """
-        planes = np.asarray(planes)
+        planes = planes if is_tensor(planes) else np.asarray(planes)
         check_trailing(planes, "planes", self.range_shape)
-        return planes.sum(axis=-3)
+        return planes.sum(-3)
 
     def noise_std(self):
         """Standard deviation per plane of the transform of white noise of unit variance, (n_scales + 1,) float64.
@@ -156,9 +159,17 @@ class Starlet(Dictionary):
         return np.asarray(values)[:, None, None]
 
     def _forward(self, x):
+        if is_tensor(x):
+            from deconjugate.operators._starlet_torch import analyse
+
+            return analyse(x, self.n_scales)
         return self._analyse(x, np.empty((len(x), *self.range_shape), x.dtype))
 
     def _backward(self, y):
+        if is_tensor(y):
+            from deconjugate.operators._starlet_torch import transpose
+
+            return transpose(y)
         return self._transpose_into(y, np.empty((len(y), *self.domain_shape), y.dtype))
 
     def _analyse(self, x, planes):
