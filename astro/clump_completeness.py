@@ -1,5 +1,6 @@
 """How many clumps are found, by putting some into the data."""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +19,20 @@ class Completeness:
 
     shares: np.ndarray  # flux over that of the disc
     injected: np.ndarray
-    found: np.ndarray
-    flux_ratio: np.ndarray  # median of measured over true, NaN where none was found
+    ratios: list  # for each share a list: measured over true flux of those that were found
+
+    @property
+    def found(self):
+        return np.array([len(ratios) for ratios in self.ratios])
 
     @property
     def fraction(self):
         return self.found / np.maximum(self.injected, 1)
+
+    @property
+    def flux_ratio(self):
+        """Median of measured over true flux, NaN where none was found."""
+        return np.array([np.median(ratios) if ratios else np.nan for ratios in self.ratios])
 
 
 def clump_completeness(
@@ -37,11 +46,13 @@ def clump_completeness(
     trials=4,
     seed=0,
     network="default",
+    k_sigma=3.0,
+    progress=None,
     **find,
 ):
     """Put point-like clumps into the data, one a galaxy at a time, deconvolve, and look for them.
 
-    The clump is added to the data through their PSF, without noise of its own, at a random place of the disc that is
+    The clump is added to the data through the PSF of its place, without noise of its own, anywhere in the disc that is
     further than a seeing FWHM from known clumps and from the nucleus.
 
     Parameters
@@ -51,7 +62,7 @@ def clump_completeness(
     psf : PSF or array
     noise : float or (h, w) array
         1 sigma per pixel.
-    upsample, network
+    upsample, network, k_sigma
         As for :func:`deconjugate.astro.deconvolve`.
     mask : (h, w) bool array, optional
     shares : sequence of float, > 0
@@ -59,6 +70,8 @@ def clump_completeness(
     trials : int, >= 1
         Clumps per galaxy and share; each trial is a deconvolution.
     seed : int
+    progress : bool, optional
+        Whether to show a bar on stderr; default only on a terminal.
     **find
         Further arguments of :func:`deconjugate.astro.clumps.find_clumps`.
 
@@ -74,13 +87,13 @@ def clump_completeness(
     if trials != int(trials) or trials < 1:
         raise ValueError(f"trials is {trials}; give a whole number, 1 or more")
     psf = psf if isinstance(psf, PSF) else PSF.from_array(psf)
-    p, rng = psf.fine(upsample, max_size=min(np.shape(data)) * upsample), np.random.default_rng(seed)
-    seeing = psf.fwhm_pix * upsample
+    rng, seeing = np.random.default_rng(seed), psf.fwhm_pix * upsample
     sigma = np.broadcast_to(np.asarray(noise, dtype=np.float64), np.shape(data))
     good = np.ones(sigma.shape, bool) if mask is None else ~np.asarray(mask, bool)
 
     def galaxies(native):
-        sharp = deconvolve(native, psf, upsample=upsample, noise=noise, mask=mask, network=network, progress=False)
+        how = {"upsample": upsample, "network": network, "k_sigma": k_sigma, "stages": False, "progress": False}
+        sharp = deconvolve(native, psf, noise=noise, mask=mask, **how)
         level = float(np.median(sigma[good]))
         return find_clumps(
             sharp.image.data, noise=level, seeing=seeing, upsample=upsample, mask=sharp.image.mask, **find
@@ -89,25 +102,25 @@ def clump_completeness(
     known = galaxies(data)
     if not known:
         raise ValueError("there is no galaxy in the image to put clumps in")
+    from tqdm import tqdm
+
     shares = np.asarray(shares, dtype=float)
-    injected, found, ratios = np.zeros(len(shares), int), np.zeros(len(shares), int), [[] for _ in shares]
-    for k, share in enumerate(shares):
-        for _ in range(int(trials)):
-            places = [_place(galaxy, seeing, rng) for galaxy in known]
+    injected, ratios = np.zeros(len(shares), int), [[] for _ in shares]
+    shown = sys.stderr.isatty() if progress is None else bool(progress)
+    bar = {"total": len(shares) * int(trials), "disable": not shown, "desc": "clumps put in", "file": sys.stderr}
+    with tqdm(**bar) as bar:
+        for k in np.repeat(np.arange(len(shares)), int(trials)):
+            given = [(_place(g, seeing, rng), shares[k] * g.disc_flux) for g in known]
+            given = [(place, flux) for place, flux in given if place is not None]
             native = np.array(data, dtype=np.float64)
-            for galaxy, place in zip(known, places):
-                if place is not None:
-                    _add(native, p, place, share * galaxy.disc_flux, upsample)
+            for place, flux in given:
+                _add(native, psf, place, flux, upsample)
             clumps = [clump for galaxy in galaxies(native) for clump in galaxy.clumps]
-            for galaxy, place in zip(known, places):
-                if place is not None:
-                    injected[k] += 1
-                    ratio = _recovered(clumps, place, share * galaxy.disc_flux, seeing)
-                    if ratio is not None:
-                        found[k] += 1
-                        ratios[k].append(ratio)
-    medians = np.array([np.median(r) if r else np.nan for r in ratios])
-    return Completeness(shares, injected, found, medians)
+            back = [_recovered(clumps, place, flux, seeing) for place, flux in given]
+            injected[k] += len(given)
+            ratios[k] += [ratio for ratio in back if ratio is not None]
+            bar.update()
+    return Completeness(shares, injected, ratios)
 
 
 def _place(galaxy, seeing, rng):
@@ -127,8 +140,10 @@ def _place(galaxy, seeing, rng):
     return int(rows[i]), int(columns[i])
 
 
-def _add(native, p, place, flux, upsample):
+def _add(native, psf, place, flux, upsample):
     """Add a point source in a fine pixel to the native image."""
+    position = [(c + 0.5) / upsample - 0.5 for c in reversed(place)] if psf.varies else None
+    p = psf.fine(upsample, position=position, max_size=min(native.shape) * upsample)
     fine = np.zeros([n * upsample for n in native.shape])
     here, there = [], []
     for c, n, k in zip(place, fine.shape, p.shape):

@@ -10,6 +10,7 @@ from astropy.table import Table
 from deconjugate.astro import PSF, simulate
 from deconjugate.astro.cli import main
 from deconjugate.astro.clump_completeness import clump_completeness
+from deconjugate.astro.clump_completeness_file import completeness_files
 from deconjugate.astro.clump_files import clumps_files
 from deconjugate.astro.clumps import NoDisc, disc_model, find_clumps
 from deconjugate.astro.zero_point import magnitude, zero_point
@@ -246,3 +247,65 @@ def test_a_cluster_of_stars_is_no_galaxy():
     point = np.where((y - 80) ** 2 + (x - 80) ** 2 < 4, 50.0, 0.0)
     with pytest.raises(NoDisc):
         disc_model(point, point > 0, 6.6, [(80, 80)])
+
+
+def put_in_arguments(*more):
+    images = ["g1_deconvolved.fits", "g2_deconvolved.fits", "-o", "c.ecsv", "--completeness", "g1.fits"]
+    return ["clumps", *images, "--completeness", "g2.fits", "--no-network", "--fwhm-pix", "3", *more]
+
+
+@pytest.fixture
+def observed(tmp_path, monkeypatch):
+    """Two galaxies, and what the command makes of them; the sky known to be zero."""
+    monkeypatch.chdir(tmp_path)
+    for seed in (1, 2):
+        scene = simulate(galaxy((96, 116), (48.0, 57.0), clumps=()), PSF.moffat(3.0), peak_snr=50, seed=seed)
+        hdus = [fits.PrimaryHDU(), fits.ImageHDU(scene.data.astype(np.float32), name="SCI")]
+        fits.HDUList([*hdus, fits.ImageHDU(scene.noise_map.astype(np.float32), name="ERR")]).writeto(f"g{seed}.fits")
+    how = "--fwhm-pix", "3", "--no-network", "--sky", "none", "--noise", "ERR", "--output-dir", ".", "--quiet"
+    assert main(["deconvolve", "g1.fits", "g2.fits", *how]) == 0
+
+
+def test_the_command_puts_clumps_into_the_images_behind_the_files(observed, capsys):
+    more = "--sky", "none", "--image-noise", "ERR", "--shares", "0.004", "0.12", "--trials", "1"
+    assert main(put_in_arguments(*more)) == 0
+    assert "c_completeness.ecsv: found " in capsys.readouterr().out
+    table = Table.read("c_completeness.ecsv")
+    assert list(table["injected"]) == [2, 2]
+    assert table["found"][1] == 2
+    assert table["fraction"][0] <= 0.5
+    assert (table["fraction_low"] <= table["fraction"]).all()
+    assert (table["fraction_high"] >= table["fraction"]).all()
+    assert table["flux_ratio"][1] == pytest.approx(1.0, abs=0.35)
+    assert table.meta["source"] == "g1.fits, g2.fits"
+    Path("c.ecsv").unlink()
+    Path("c_galaxies.ecsv").unlink()
+    assert main(put_in_arguments()) == 1
+    assert "c_completeness.ecsv exists" in capsys.readouterr().err
+    assert not Path("c.ecsv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shares", "0.1"], "--shares belongs to --completeness"),
+        (["--fwhm-pix", "3"], "--fwhm-pix belongs to --completeness"),
+        (["--completeness", "g1.fits", "--fwhm-pix", "3"], "--completeness is given 1 times for 2 images"),
+        (["--completeness", "g1.fits", "--completeness", "g2.fits"], "give the PSF by one of"),
+        (["--completeness", "g1.fits"] * 2 + ["--fwhm-pix", "3", "3", "3"], "--fwhm-pix has 3 values for 2 images"),
+    ],
+)
+def test_usage_of_completeness(words, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["clumps", "a.fits", "b.fits", "-o", "c.ecsv", *words])
+    assert message in capsys.readouterr().err
+
+
+def test_completeness_of_files_that_do_not_fit_is_refused(observed):
+    how = {"shares": (0.1,), "trials": 1, "network": None}
+    with pytest.raises(ValueError, match="completeness names 1 images for 2 files"):
+        completeness_files(["a.fits", "b.fits"], ["c.fits"], [{}], **how)
+    with pytest.raises(ValueError, match=r"g1\.fits does not say how it was made"):
+        completeness_files(["g1.fits"], ["g1.fits"], [{"fwhm_pix": 3.0}], **how)
+    with pytest.raises(ValueError, match=r"FWHM of 3\.5.* that which g1_deconvolved\.fits was made with 3"):
+        completeness_files(["g1_deconvolved.fits"], ["g1.fits"], [{"fwhm_pix": 3.5}], **how)

@@ -4,6 +4,7 @@ import os
 import sys
 
 from deconjugate.astro.commands import values
+from deconjugate.astro.commands.psf_options import add_psf_options, check_psf_count, check_psf_usage, psf_options
 
 EPILOG = """exit status: 0 all done, 1 at least one image could not be done, 2 wrong usage, 130 interrupted
 
@@ -42,7 +43,9 @@ def add_to(commands):
     add(
         "--jobs", type=values.count, default=1, metavar="N", help="images done at a time, each by a process (default 1)"
     )
-    command.several = _add_psf(command.add_argument_group("point spread function, one of --psf, --fwhm and --fwhm-pix"))
+    command.several = add_psf_options(
+        command.add_argument_group("point spread function, one of --psf, --fwhm and --fwhm-pix")
+    )
     command.several_with = "--match"
     _add_input(command.add_argument_group("input"))
     _add_method(command.add_argument_group("method"))
@@ -66,42 +69,6 @@ def add_to(commands):
     report.add_argument("--dry-run", action="store_true", help="say what would be done, how long and how much memory")
     report.add_argument("--quiet", action="store_true", help="no summary, no progress bar")
     report.add_argument("--debug", action="store_true", help="show the full traceback of an error")
-
-
-def _add_psf(group):
-    add = group.add_argument
-    psf = add(
-        "--psf",
-        nargs=1,
-        metavar="FILE",
-        help="FITS image of any sampling, what `deconjugate psf` wrote, or a PSFEx model (.psf)",
-    )
-    add(
-        "--psf-oversampling",
-        type=values.positive,
-        metavar="Q",
-        help="samples of the PSF image per pixel (default: OVERSAMP, else by PIXSCALE or WCS of both, else 1)",
-    )
-    add(
-        "--psf-ext",
-        metavar="EXT",
-        help="extension of the PSF file, where it holds several: the chip (default "
-        "with --all-ext: the n-th chip for the n-th image)",
-    )
-    width = {"nargs": 1, "type": values.positive}
-    fwhm = add("--fwhm", **width, metavar="ARCSEC", help="Moffat of this width, as stars show it in the image")
-    fwhm_pix = add("--fwhm-pix", **width, metavar="PIXELS", help="the same in pixels, for an image without WCS")
-    add("--beta", type=values.above_one, metavar="B", help="exponent of the Moffat, above 1 (default 3)")
-    add("--ellipticity", type=values.fraction, metavar="E", help="of the Moffat, 1 - minor / major axis (default 0)")
-    add("--pa", type=values.finite, metavar="DEG", help="of its major axis, from +x towards +y (default 0)")
-    add(
-        "--psf-error",
-        type=values.fraction,
-        default=0.0,
-        metavar="F",
-        help="its relative error, say 0.02: keeps bright stars from being fitted beyond it (default 0)",
-    )
-    return psf, fwhm, fwhm_pix
 
 
 def _add_input(group):
@@ -177,15 +144,7 @@ def run(args):
 
 
 def _check_usage(args):
-    given = [name for name in ("psf", "fwhm", "fwhm_pix") if getattr(args, name) is not None]
-    if len(given) != 1:
-        args.usage("give the PSF by one of --psf, --fwhm and --fwhm-pix")
-    for name in ("beta", "ellipticity", "pa"):
-        if getattr(args, name) is not None and args.psf is not None:
-            args.usage(f"--{name} belongs to --fwhm or --fwhm-pix, not to --psf")
-    for name in ("psf_oversampling", "psf_ext"):
-        if getattr(args, name) is not None and args.psf is None:
-            args.usage(f"--{name.replace('_', '-')} belongs to --psf")
+    check_psf_usage(args)
     if args.noise_type is not None and args.noise is None:
         args.usage("--noise-type belongs to --noise")
     if isinstance(args.gain, float) and args.noise is not None:
@@ -208,11 +167,8 @@ def _images(args):
         images += [line.strip() for line in sys.stdin if line.strip()] if name == "-" else [name]
     if not images:
         args.usage("no image is named on standard input")
-    for name in ("psf", "fwhm", "fwhm_pix"):
-        given = getattr(args, name) or []
-        if args.match and len(given) not in (0, 1, len(images)):
-            option = f"--{name.replace('_', '-')}"
-            args.usage(f"{option} has {len(given)} values for {len(images)} images: give one, or one for each in order")
+    if args.match:
+        check_psf_count(args, len(images))
     if args.match and len(images) == 1:
         args.usage("--match is for two images or more")
     if len(images) > 1 and args.output is not None:
@@ -252,29 +208,18 @@ def _options(args, image, number, count):
     """The options of the image of this number among so many."""
     from deconjugate.astro.deconvolve_file import file_options
 
-    psf, fwhm, fwhm_pix = (
-        given and given[number if len(given) > 1 else 0] for given in (args.psf, args.fwhm, args.fwhm_pix)
-    )
     qa, several = args.qa, count > 1
     if qa is not None and (several or os.path.isdir(qa)):
         if not os.path.isdir(qa):
             args.usage(f"--qa {qa}: of several images the pages need a folder that exists")
         qa = os.path.join(qa, f"{stem(image)}_qa.png")
     return file_options(
-        psf=psf,
-        psf_oversampling=args.psf_oversampling,
-        psf_ext=args.psf_ext,
-        fwhm_arcsec=fwhm,
-        fwhm_pix=fwhm_pix,
-        beta=3.0 if args.beta is None else args.beta,
-        ellipticity=args.ellipticity or 0.0,
-        pa=args.pa or 0.0,
+        **psf_options(args, number),
         ext=args.ext,
         all_ext=args.all_ext,
         noise=args.noise,
         noise_kind=args.noise_type,
         gain=None if args.noise is not None else args.gain,
-        psf_error=args.psf_error,
         mask=args.mask,
         bad_bits=args.bad_bits,
         saturation=args.saturation,
