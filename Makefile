@@ -37,7 +37,12 @@ lint: $(VENV)/.package  ## ruff, and the direction of imports
 	cd "$$(mktemp -d)" && $(BIN)/lint-imports --no-cache --config $(CURDIR)/pyproject.toml
 
 # pyamgcl has no wheel: it needs pybind11 present, no build isolation, and the headers of Boost (libboost-dev).
-$(VENV)/.bench: $(VENV)/.dependencies
+$(VENV)/.# One that fails does not keep the rest from running; those that failed are named at the end.
+every = cd benchmarks && failed=; for b in bench_*.py; do printf '\n== %s %s\n' $$b $(1); \
+	  $(BIN)/python $$b $(1) || failed="$$failed $$b"; done; \
+	  test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
+
+bench: $(VENV)/.dependencies
 	$(PIP) --constraint constraints.txt pyamg scikit-image sep pybind11 setuptools wheel
 	-$(PIP) --constraint constraints.txt --no-build-isolation ilupp
 	-$(PIP) --constraint constraints.txt --no-build-isolation pyamgcl
@@ -47,10 +52,10 @@ fuzz: $(VENV)/.package  ## 2,000 damaged FITS files: each an error in words or a
 	cd benchmarks && OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python fuzz_files.py --count 2000
 
 bench: $(VENV)/.package $(VENV)/.bench  ## every benchmark, short
-	cd benchmarks && for b in bench_*.py; do $(BIN)/python $$b --quick || exit 1; done
+	$(call every,--quick)
 
 bench-full: $(VENV)/.package $(VENV)/.bench  ## every benchmark, as in benchmarks/README.md
-	cd benchmarks && for b in bench_*.py; do $(BIN)/python $$b || exit 1; done
+	$(call every,)
 	cd benchmarks && $(BIN)/python readme_tables.py
 
 bench-guard: $(VENV)/.package  ## fail where ours became slower by a quarter, beside a yardstick

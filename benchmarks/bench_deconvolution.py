@@ -337,7 +337,7 @@ def main():
         keep, packages = not args.without_points, ("operators", "solver", "astro")
         args.results = begin(quick=args.quick, keep=keep, packages=packages)
     for section in SECTIONS if args.section == "all" else [args.section]:
-        if section in ("quality", "flux", "compact") and not (DATA / "galaxies").is_dir():
+        if section in ("quality", "flux", "compact", "speed") and not (DATA / "galaxies").is_dir():
             print(f"{section}: - (no galaxies at {DATA}; set DECONJUGATE_DATA)")
             continue
         globals()[section](args)
