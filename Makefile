@@ -37,12 +37,7 @@ lint: $(VENV)/.package  ## ruff, and the direction of imports
 	cd "$$(mktemp -d)" && $(BIN)/lint-imports --no-cache --config $(CURDIR)/pyproject.toml
 
 # pyamgcl has no wheel: it needs pybind11 present, no build isolation, and the headers of Boost (libboost-dev).
-$(VENV)/.# One that fails does not keep the rest from running; those that failed are named at the end.
-every = cd benchmarks && failed=; for b in bench_*.py; do printf '\n== %s %s\n' $$b $(1); \
-	  $(BIN)/python $$b $(1) || failed="$$failed $$b"; done; \
-	  test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
-
-bench: $(VENV)/.dependencies
+$(VENV)/.bench: $(VENV)/.dependencies
 	$(PIP) --constraint constraints.txt pyamg scikit-image sep pybind11 setuptools wheel
 	-$(PIP) --constraint constraints.txt --no-build-isolation ilupp
 	-$(PIP) --constraint constraints.txt --no-build-isolation pyamgcl
@@ -50,6 +45,11 @@ bench: $(VENV)/.dependencies
 
 fuzz: $(VENV)/.package  ## 2,000 damaged FITS files: each an error in words or a result
 	cd benchmarks && OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python fuzz_files.py --count 2000
+
+# One that fails does not keep the rest from running; those that failed are named at the end.
+every = cd benchmarks && failed=; for b in bench_*.py; do printf '\n== %s %s\n' $$b $(1); \
+	  $(BIN)/python $$b $(1) || failed="$$failed $$b"; done; \
+	  test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 bench: $(VENV)/.package $(VENV)/.bench  ## every benchmark, short
 	$(call every,--quick)
