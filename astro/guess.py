@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from deconjugate.astro.network_input import prepare
+from deconjugate.astro.network_input import MARGIN, prepare
 from deconjugate.astro.sparse import sparse_deconvolution
 from deconjugate.astro.tiling import tiling
 from deconjugate.operators.learned import weights
 
 WEIGHTS = Path(__file__).parent / "weights" / "swin-unet.safetensors"
-MARGIN = 8  # fine pixels around the frame that the network sees
 CONTEXT = 24  # fine pixels around the sources that it sees
 EDGE = 8  # native pixels from an edge that cuts sources over which the classical guess takes its place
 PIECE, OVERLAP = 768, 128  # fine pixels of what the network takes at once, and by which pieces overlap

@@ -9,6 +9,7 @@ from deconjugate.astro.sparse import starlet_symbols
 from deconjugate.astro.tikhonov import BlockSolver, laplacian, tikhonov
 
 LADDER = (1 / 16, 1.0, 16.0)  # of lambda: crisp and noisy, balanced, smooth
+MARGIN = 8  # fine pixels around the frame that the network sees
 PLANES = 5  # starlet planes by which noise and resolution of the three are told
 CHANNELS, CONDITIONS = len(LADDER) + 1, 2 * len(LADDER) * PLANES
 UNEVEN = 10.0  # largest noise of a pixel over the median that is told; the same where there are no data

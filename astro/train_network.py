@@ -60,7 +60,7 @@ class DeconvolutionTask:
             a = np.rot90(a[here], turn, axes=(-2, -1))
             return np.ascontiguousarray(a[..., ::-1] if mirror else a)
 
-        names = ("channels", "base", "scale", "truth")
+        names = ("channels", "base", "scale", "truth", "inside")
         return replace(scene, **{name: part(getattr(scene, name)) for name in names})
 
     def _corner(self, scene, rng):
@@ -87,7 +87,8 @@ class DeconvolutionTask:
         ratios = []
         for scene in scenes:
             error = torch.exp(2 * losses(network, [scene], self.device))[0] - FLOOR
-            ratios.append(float(error) * scene.noise**2 / max(float(np.square(scene.base - scene.truth).mean()), 1e-12))
+            before = np.square(scene.base - scene.truth)[scene.inside > 0].mean()
+            ratios.append(float(error) * scene.noise**2 / max(float(before), 1e-12))
         return {
             "to_tikhonov": float(np.median(ratios)),
             "to_tikhonov_geometric": float(np.exp(np.mean(np.log(ratios)))),
@@ -101,6 +102,7 @@ def losses(network, parts, device="cpu"):
         return torch.from_numpy(np.stack([getattr(part, name) for part in parts])).to(device)
 
     output = network(stack("channels"), stack("conditions"))[:, 0].float()
-    error = stack("base") + stack("scale") * output - stack("truth")
+    error, inside = stack("base") + stack("scale") * output - stack("truth"), stack("inside")
     noise = torch.tensor([part.noise for part in parts], dtype=torch.float32, device=device)
-    return 0.5 * torch.log(error.square().mean(dim=(1, 2)) / noise**2 + FLOOR)
+    square = (inside * error.square()).sum(dim=(1, 2)) / inside.sum(dim=(1, 2))
+    return 0.5 * torch.log(square / noise**2 + FLOOR)

@@ -7,15 +7,14 @@ import numpy as np
 from scipy.signal.windows import tukey
 
 from deconjugate.astro.forward import MIN_FWHM, DataModel
-from deconjugate.astro.network_input import describe, prepare
-from deconjugate.astro.parametric import parametric_galaxy
+from deconjugate.astro.network_input import MARGIN, describe, prepare
 from deconjugate.astro.psf import PSF
 from deconjugate.astro.shape import fwhm_pix
-from deconjugate.astro.simulate import random_flip, scatter_sources, simulate
+from deconjugate.astro.simulate import random_flip, simulate
 from deconjugate.astro.tikhonov import choose_regularization, tikhonov
+from deconjugate.astro.training_skies import draw_sky
 
-# Share of the kinds of sky: one galaxy as in a stamp, several in a field, drawn ones, a crowd of stars, nothing at all.
-KINDS = {"stamp": 0.40, "field": 0.23, "parametric": 0.22, "crowd": 0.10, "empty": 0.05}
+BEYOND = 32  # fine pixels of sky around the frame, whose light comes in
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,14 @@ class SceneData:
 
 @dataclass(frozen=True, eq=False)
 class TrainingScene:
-    """One scene as the network sees it, cropped to the frame; arrays (..., size, size) float32."""
+    """One scene as the network sees it: the frame and MARGIN fine pixels around it; arrays (..., H, W) float32."""
 
     channels: np.ndarray
     conditions: np.ndarray
     base: np.ndarray
     scale: np.ndarray
     truth: np.ndarray
+    inside: np.ndarray  # 1 in the frame, 0 around it, where no truth is known
     noise: float  # of the balanced Tikhonov image
 
 
@@ -92,15 +92,15 @@ class Scenes:
             p = psf.fine(u, max_size=data.size // u * u)
             if MIN_FWHM <= fwhm_pix(p) <= data.largest_fwhm:
                 break
-        side = data.size // u * u
-        sky = self._sky(rng, side, u)
+        side, margin = data.size // u * u, -(-BEYOND // u)
+        sky = draw_sky(rng, self.galaxies, side, margin * u)
         snr = float(np.exp(rng.uniform(*np.log(data.peak_snr))))
         noise = str(rng.choice(["white", "poisson", "correlated"], p=[0.65, 0.25, 0.1]))
         options = {"peak_snr": snr} if sky.any() else {"sigma": 1.0}
         scene = simulate(
             sky, p, upsample=u, noise="white" if not sky.any() else noise, shot_fraction=rng.uniform(0.1, 0.98),
-            correlation_fwhm=rng.uniform(0.6, 1.2), bad_fraction=0.02 if rng.random() < 0.1 else 0.0, seed=rng,
-            **options,
+            correlation_fwhm=rng.uniform(0.6, 1.2), margin=margin,
+            bad_fraction=0.02 if rng.random() < 0.1 else 0.0, seed=rng, **options,
         )  # fmt: skip
         unit = float(np.median(scene.noise_map))
         model = DataModel(scene.data.shape, p, u, workers=1)
@@ -110,8 +110,10 @@ class Scenes:
         lam = choose_regularization(model, y, w)
         seen = prepare(model, y, w, tikhonov(model, y, w, lam, rtol=1e-2), lam)
         _, n = describe(model, float(np.median(weight[weight > 0])), lam)
-        crop = [np.ascontiguousarray(model.crop(a)) for a in (seen.channels, seen.base, seen.scale)]
-        return TrainingScene(crop[0], seen.conditions, *crop[1:], (scene.truth / unit).astype(np.float32), n)
+        here = tuple(slice(s.start - MARGIN, s.stop + MARGIN) for s in model.inside)
+        crop = [np.ascontiguousarray(a[(..., *here)]) for a in (seen.channels, seen.base, seen.scale)]
+        truth, inside = (np.pad(a.astype(np.float32), MARGIN) for a in (scene.truth / unit, np.ones(scene.truth.shape)))
+        return TrainingScene(crop[0], seen.conditions, *crop[1:], truth, inside, n)
 
     def _psf(self, rng):
         if len(self.psfs) and rng.random() < 0.5:
@@ -120,49 +122,6 @@ class Scenes:
         return PSF.moffat(
             fwhm, beta=rng.uniform(2.3, 5.0), ellipticity=rng.uniform(0, 0.3) * rng.random(), pa=rng.uniform(0, 180)
         )
-
-    def _sky(self, rng, side, u):
-        kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-        if kind == "empty":
-            return np.zeros((side, side), np.float32)
-        if kind == "crowd":
-            return crowd(rng, side)
-        if kind == "parametric" or not self.galaxies:
-            sources = [parametric_galaxy(rng) for _ in range(int(rng.integers(1, 4)))]
-        else:
-            count = 1 if kind == "stamp" else int(rng.integers(2, 8))
-            sources = [self._galaxy(rng) for _ in range(count)]
-        if len(sources) == 1:
-            sky = np.zeros((side, side), np.float32)
-            image = random_flip(sources[0], seed=rng)
-            # As in a stamp: near the middle, at times larger than the frame.
-            corner = [int((side - k) / 2 + rng.normal(0, 0.06 * side)) for k in image.shape]
-            here = tuple(slice(max(c, 0), max(min(c + k, side), 0)) for c, k in zip(corner, image.shape))
-            sky[here] = image[tuple(slice(s.start - c, s.stop - c) for s, c in zip(here, corner))]
-        else:
-            scaled = [s / s.max() * np.exp(rng.uniform(np.log(0.03), 0)) for s in sources]
-            sky = scatter_sources(scaled, (side, side), len(scaled), seed=rng)
-        if rng.random() < 0.15:
-            for _ in range(int(rng.integers(1, 4))):
-                place = tuple(int(rng.integers(side)) for _ in range(2))
-                sky[place] += 20 * sky.max() * np.exp(rng.uniform(np.log(0.02), 0))
-        return np.maximum(sky, 0.0).astype(np.float32) if sky.max() > 0 else np.abs(sky).astype(np.float32)
-
-    def _galaxy(self, rng):
-        image = self.galaxies[rng.integers(len(self.galaxies))]
-        if rng.random() < 0.25 and min(image.shape) >= 48:
-            rows, columns = (n // 2 * 2 for n in image.shape)
-            image = image[:rows, :columns].reshape(rows // 2, 2, columns // 2, 2).sum(axis=(1, 3))
-        return image
-
-
-def crowd(rng, side):
-    """Stars of a cluster, (side, side): fluxes fall as a power law, some stand apart, some overlap."""
-    sky = np.zeros((side, side), np.float32)
-    count = int(np.exp(rng.uniform(np.log(5), np.log(0.03 * side**2))))
-    places = tuple(rng.integers(side, size=(2, count)))
-    np.add.at(sky, places, np.minimum(rng.pareto(rng.uniform(0.8, 1.5), count) + 0.05, 100.0).astype(np.float32))
-    return sky
 
 
 def read_galaxies(path):
