@@ -46,7 +46,7 @@ def components(code, periodic):
     Example
     -------
     >>> import torch
-    >>> row = torch.tensor([64 + 32, 64 + 16, 0, 64 + 128], dtype=torch.uint8)  # two cells joined; one with given values
+    >>> row = torch.tensor([64 + 32, 64 + 16, 0, 64 + 128], dtype=torch.uint8)
     >>> found = components(row.reshape(1, 1, 1, 4), (False, False, False))
     >>> found.label.flatten().tolist(), found.closed.tolist()
     ([1, 1, 0, 2], [False, True, False])

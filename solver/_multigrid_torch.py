@@ -1,0 +1,90 @@
+"""The work on the levels of a multigrid hierarchy in plain torch: the fallback of the Triton kernels and their oracle.
+
+Vectors are (batch, n0, n1, n2), zero outside the unknowns; a level is that of ``multigrid_torch.py``, whose one domain
+serves all systems or whose several serve one each. Nothing here asks the device for a value, so that all of it can be
+captured in a CUDA graph.
+"""
+
+import torch
+
+from deconjugate.solver.coarsen_torch import block_sum
+
+
+def neighbours(level, x):
+    """Sum of transmissibility times neighbour."""
+    y = torch.zeros_like(x)
+    for axis, t in enumerate(level.faces[0], start=1):
+        if x.shape[axis] > 1:
+            y += t * torch.roll(x, 1, axis)
+            y += torch.roll(t, -1, axis) * torch.roll(x, -1, axis)
+    return y
+
+
+def _relax(level, x, b, colour, weight):
+    """x + weight D^-1 (b - A x) on the cells of one colour; weight (batch,)."""
+    return x + weight[:, None, None, None] * level.colours[colour] * (
+        level.relaxed * (b - level.diagonal * x + neighbours(level, x))
+    )
+
+
+def smooth(level, b, weights):
+    """The half-sweeps before the coarse correction, from zero; weights (half-sweeps, batch)."""
+    x = weights[0][:, None, None, None] * level.colours[0] * level.relaxed * b
+    for stage in range(1, len(weights)):
+        x = _relax(level, x, b, stage % 2, weights[stage])
+    return x
+
+
+def restrict_residual(level, x, b):
+    """P^T (b - A x): the sum over each block, moved cells counted where they moved to."""
+    r = torch.where(level.dinv > 0, b - level.diagonal * x + neighbours(level, x), 0)
+    coarse = block_sum(r, level.factors)
+    cells, own, target = level.moved
+    if len(cells):
+        moved = _at(r, level, cells)
+        flat = coarse.reshape(len(r), -1)
+        _add(flat, level, own, -moved)
+        _add(flat, level, target, moved)
+    return coarse
+
+
+def correct_and_smooth(level, x, b, e, weights):
+    """The half-sweeps after x += P e, in reverse order."""
+    x = x + prolong(level, e)
+    for stage in range(len(weights) - 1, -1, -1):
+        x = _relax(level, x, b, stage % 2, weights[stage])
+    return x
+
+
+def prolong(level, e):
+    """P e: every unknown takes its block's value, a moved cell that of the block it moved to."""
+    n0, n1, n2 = level.shape
+    fine = e
+    for axis, c in enumerate(level.factors, start=1):
+        if c > 1:
+            fine = fine.repeat_interleave(c, axis)
+    fine = torch.where(level.dinv > 0, fine[:, :n0, :n1, :n2], 0)
+    cells, _, target = level.moved
+    if len(cells):
+        flat = fine.reshape(len(e), -1)
+        batch, cell = _split(level, cells, level.size, len(e))
+        _, block = _split(level, target, e[0].numel(), len(e))
+        flat[batch, cell] = e.reshape(len(e), -1)[batch, block]
+    return fine
+
+
+def _split(level, flat, size, batch):
+    """Flat places through all domains as (systems, places), for every system of one domain or for each its own."""
+    if len(level.dinv) == 1 and batch > 1:
+        return torch.arange(batch, device=flat.device)[:, None], flat[None]
+    return flat // size, flat % size
+
+
+def _at(r, level, cells):
+    batch, cell = _split(level, cells, level.size, len(r))
+    return r.reshape(len(r), -1)[batch, cell]
+
+
+def _add(flat, level, places, values):
+    batch, place = _split(level, places, flat.shape[1], len(flat))
+    flat.index_put_((batch.expand_as(values), place.expand_as(values)), values, accumulate=True)
