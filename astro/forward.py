@@ -4,6 +4,7 @@ import numpy as np
 import scipy.fft
 
 from deconjugate.astro import _forward_numba as kernels
+from deconjugate.operators._arrays import is_tensor
 from deconjugate.operators.base import LinearOperator
 from deconjugate.operators.convolution import psf_to_otf
 
@@ -48,6 +49,8 @@ class DataModel(LinearOperator):
     transfer : complex64 array
         a, on the half-spectrum of the padded fine grid.
 
+    Torch tensors are taken where they lie: see :class:`deconjugate.astro.forward_torch.TorchModel`.
+
     Raises
     ------
     ValueError
@@ -62,6 +65,8 @@ class DataModel(LinearOperator):
     >>> bool(np.allclose(model.apply(sky), 4.0))
     True
     """
+
+    takes_tensors = True
 
     def __init__(self, shape, psf, upsample, *, margin="auto", workers=None):
         from deconjugate.astro.shape import fwhm_pix
@@ -92,7 +97,8 @@ class DataModel(LinearOperator):
         for f in self.frequencies:
             box = box * sum(np.exp(2j * np.pi * f * i) for i in range(self.upsample)) / self.upsample
         self.transfer = (_wrapped_otf(self.kernel, fine) * box).astype(np.complex64)
-        self._aliases = _aliases(fine[1], self.upsample)
+        self.aliases = _aliases(fine[1], self.upsample)
+        self._on_device = {}
 
     def embed(self, native, fill=0.0):
         """A native frame (h, w) on the padded native grid, ``fill`` around it."""
@@ -107,7 +113,7 @@ class DataModel(LinearOperator):
     def fold(self, spectrum):
         """Sum of a x spectrum over the fine frequencies that alias onto each native one: (H, W/2+1) -> (h, w/2+1)."""
         out = np.empty((self.range_shape[0], self.range_shape[1] // 2 + 1), spectrum.dtype)
-        kernels.fold(self.transfer, spectrum, *self._aliases, out)
+        kernels.fold(self.transfer, spectrum, *self.aliases, out)
         return out
 
     def to_native(self, spectrum):
@@ -125,10 +131,33 @@ class DataModel(LinearOperator):
         """An image on the padded fine grid from its half-spectrum."""
         return scipy.fft.irfft2(spectrum, self.domain_shape, workers=self.workers)
 
+    def symbol(self, values):
+        """Values that broadcast to the half-spectrum, as an array of it in single precision."""
+        return np.broadcast_to(values, self.transfer.shape).astype(np.float32)
+
+    def subtract(self, native, inverse, spectrum):
+        """spectrum less inverse conj(a) times a native half-spectrum, repeated; overwritten and returned."""
+        kernels.subtract(native, self.transfer, inverse, self.range_shape[1], spectrum)
+        return spectrum
+
+    def _tensor_model(self, device):
+        if device not in self._on_device:
+            import torch
+
+            from deconjugate.astro.forward_torch import TorchModel
+
+            with torch.inference_mode(False):  # it is kept, and may serve where gradients are asked for
+                self._on_device[device] = TorchModel([self], device)
+        return self._on_device[device]
+
     def _forward(self, x):
+        if is_tensor(x):
+            return self._tensor_model(x.device).apply(x)
         return np.stack([self.to_native(scipy.fft.rfft2(image, workers=self.workers)) for image in x])
 
     def _backward(self, y):
+        if is_tensor(y):
+            return self._tensor_model(y.device).adjoint(y)
         return np.stack([self.to_image(self.from_native(native)) for native in y])
 
 

@@ -13,6 +13,7 @@ from deconjugate.astro.support import find_support
 from deconjugate.astro.tikhonov import choose_regularization, tikhonov
 from deconjugate.operators.dictionaries import dictionary as make_dictionary
 
+STEP_1 = 1e-3  # how far the system of step 1 is solved: masked stars need it, others are there in a step or two
 BETTER = 0.95  # of the chi^2 after the network's guess: the classical guess is taken where it leaves less than this
 
 
@@ -98,7 +99,7 @@ def _three_steps(model, psf, data, weight, settings, timings):
     clock = _Clock(timings)
     lam = settings.regularization
     lam = choose_regularization(model, y, w) if lam == "auto" else float(lam)
-    first = tikhonov(model, y, w, lam, rtol=1e-2)
+    first = tikhonov(model, y, w, lam, rtol=STEP_1)
     clock("tikhonov")
     support = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
     clock("support")
@@ -116,7 +117,7 @@ def _three_steps(model, psf, data, weight, settings, timings):
         if stars.any():
             if settings.regularization == "auto":
                 again = choose_regularization(model, y, w)
-            start = tikhonov(model, y, w, again, rtol=1e-2)
+            start = tikhonov(model, y, w, again, rtol=STEP_1)
             clock("stars")
         options = {"floor": -stars, "positivity": settings.positivity, "maxiter": settings.maxiter}
 

@@ -7,11 +7,12 @@ import scipy.optimize
 import scipy.signal
 import scipy.sparse.linalg
 
-from deconjugate.astro import _forward_numba as kernels
+from deconjugate.operators._arrays import single
 
 LEAST = 0.01  # smallest lambda, times the square of the largest signal to noise, over upsample^4
 # lambda, in units of the mean weight, of the fit that fills masked pixels; a decade either way changes little.
-_FILL = 1e-3
+FILL = 1e-3
+LOG_LARGEST = np.log(1e8)  # of lambda
 
 
 class BlockSolver:
@@ -22,10 +23,10 @@ class BlockSolver:
 
     Parameters
     ----------
-    model : deconjugate.astro.forward.DataModel
-    quadratic : array
+    model : deconjugate.astro.forward.DataModel, or deconjugate.astro.forward_torch.TorchModel
+    quadratic : array, or tensor for a TorchModel
         q > 0, the symbol of Q: one number, or an array on the half-spectrum of the padded fine grid.
-    gamma : float, > 0
+    gamma : float, > 0, or tensor (N, 1, 1)
 
     Source
     ------
@@ -34,22 +35,30 @@ class BlockSolver:
 
     def __init__(self, model, quadratic, gamma=1.0):
         self.model, self.gamma = model, gamma
-        self.inverse = np.broadcast_to(1.0 / quadratic, model.transfer.shape).astype(np.float32)
+        self.inverse = model.symbol(1.0 / quadratic)
         gain = model.fold(model.transfer.conj() * self.inverse).real
-        self.scale = (gamma * model.upsample**2 / (1.0 + gamma * model.upsample**2 * gain)).astype(np.float32)
+        self.scale = single(gamma * model.upsample**2 / (1.0 + gamma * model.upsample**2 * gain))
 
     def solve(self, spectrum):
         """The half-spectrum of the solution for that of b, which is overwritten."""
         spectrum *= self.inverse
         correction = self.model.fold(spectrum)
         correction *= self.scale
-        kernels.subtract(correction, self.model.transfer, self.inverse, self.model.range_shape[1], spectrum)
-        return spectrum
+        return self.model.subtract(correction, self.inverse, spectrum)
 
 
 def laplacian(frequencies):
     """Symbol of the 3 x 3 Laplacian (4 in the middle, -1 beside it): it leaves the flux alone."""
     return sum(2.0 - 2.0 * np.cos(2.0 * np.pi * f) for f in frequencies)
+
+
+def preconditioner_symbol(model, penalty, mean):
+    """Q of the block solve that preconditions step 1, for data of a mean weight.
+
+    At low frequencies, where the penalty is next to nothing beside the data, the solve would be the difference of two
+    numbers a million times its size. A thousandth of |a|^2 more there costs no step and keeps rounding where it is.
+    """
+    return penalty + mean * (1e-6 + 1e-3 * abs(model.transfer) ** 2)
 
 
 def tikhonov(model, data, weight, regularization, *, rtol=1e-3, maxiter=60):
@@ -85,7 +94,7 @@ def tikhonov(model, data, weight, regularization, *, rtol=1e-3, maxiter=60):
         return model.to_image(smooth).ravel()
 
     mean = float(weight[weight > 0].mean())
-    solver = BlockSolver(model, penalty + 1e-6 * mean, mean)
+    solver = BlockSolver(model, preconditioner_symbol(model, penalty, mean), mean)
 
     def precondition(v):
         v = v.reshape(model.domain_shape).astype(np.float32, copy=False)
@@ -127,7 +136,7 @@ def choose_regularization(model, data, weight):
     middle = np.median(data[weight > 0])
     if not (weight[model.frame] > 0).all():
         # A hole in a star would look like structure at every frequency: fill it by what the other pixels predict.
-        fitted = model.apply(tikhonov(model, data, weight, _FILL * level, rtol=1e-2))
+        fitted = model.apply(tikhonov(model, data, weight, FILL * level, rtol=1e-3))
         data = np.where(weight > 0, data, fitted)
     centred = np.where(window > 0, data - middle, 0.0)
     power = np.abs(scipy.fft.rfft2(centred * window)) ** 2 * level / np.sum(window**2)
@@ -144,5 +153,5 @@ def choose_regularization(model, data, weight):
 
     peak = max(float(np.max(data * data * weight)), 1.0)
     least = min(max(1e-8, LEAST * model.upsample**4 / peak), 1e7)
-    best = scipy.optimize.minimize_scalar(cost, bounds=(np.log(least), np.log(1e8)), method="bounded")
+    best = scipy.optimize.minimize_scalar(cost, bounds=(np.log(least), LOG_LARGEST), method="bounded")
     return float(np.exp(best.x)) * level
