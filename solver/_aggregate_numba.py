@@ -50,33 +50,57 @@ def _largest(s0, s1, s2, i, j, k):
 
 
 @njit(**OPTIONS)
-def _is_whole(s0, s1, s2, shape, factors, bi, bj, bk):
-    """Whether all faces inside a block are strong: the common case, told without labels."""
-    weakest, strongest = np.float32(np.inf), np.float32(0)
-    i0, j0, k0 = bi * factors[0], bj * factors[1], bk * factors[2]
-    i1, j1, k1 = min(i0 + factors[0], shape[0]), min(j0 + factors[1], shape[1]), min(k0 + factors[2], shape[2])
+def _add_face_row(t, strongest, weakest, inside):
+    """What the faces across the row do to the strongest face of each cell, and to the weakest inside its block."""
+    for k in range(np.uint64(strongest.size)):
+        strongest[k] = t[k] if t[k] > strongest[k] else strongest[k]
+    if inside:
+        for k in range(np.uint64(weakest.size)):
+            weakest[k] = t[k] if t[k] < weakest[k] else weakest[k]
+
+
+@njit(**OPTIONS)
+def _add_faces_along(t, strongest, weakest, inside):
+    """The same for the faces along the row; those before cells of odd index are inside a block of two."""
+    one, two, n = np.uint64(1), np.uint64(2), np.uint64(strongest.size)
+    for k in range(n):
+        larger = t[k] if t[k] > t[k + one] else t[k + one]
+        strongest[k] = larger if larger > strongest[k] else strongest[k]
+    if inside:
+        for m in range(n // two):
+            k = two * m + one
+            weakest[k] = t[k] if t[k] < weakest[k] else weakest[k]
+
+
+@njit(**OPTIONS)
+def _find_whole(s0, s1, s2, factors, bi, bj, strongest, weakest, whole):
+    """Whether all faces inside each block of a row are strong: the common case, told without labels."""
+    n0, n1, n2 = s0.shape[0] - 1, s0.shape[1], s0.shape[2]
+    i0, j0 = bi * factors[0], bj * factors[1]
+    i1, j1 = min(i0 + factors[0], n0), min(j0 + factors[1], n1)
+    strongest[:] = 0
+    weakest[:] = np.inf
     for i in range(i0, i1 + 1):
-        for j in range(j0, j1):
-            for k in range(k0, k1):
-                t = s0[i, j, k]
-                strongest = max(strongest, t)
-                if i0 < i < i1:
-                    weakest = min(weakest, t)
-    for i in range(i0, i1):
         for j in range(j0, j1 + 1):
-            for k in range(k0, k1):
-                t = s1[i, j, k]
-                strongest = max(strongest, t)
-                if j0 < j < j1:
-                    weakest = min(weakest, t)
-    for i in range(i0, i1):
-        for j in range(j0, j1):
-            for k in range(k0, k1 + 1):
-                t = s2[i, j, k]
-                strongest = max(strongest, t)
-                if k0 < k < k1:
-                    weakest = min(weakest, t)
-    return strongest == 0 or (weakest > 0 and weakest >= STRONG * strongest)
+            if j < j1:
+                _add_face_row(s0[i, j], strongest, weakest, i0 < i < i1)
+            if i < i1:
+                _add_face_row(s1[i, j], strongest, weakest, j0 < j < j1)
+            if i < i1 and j < j1:
+                _add_faces_along(s2[i, j], strongest, weakest, factors[2] == 2)
+    share, zero, one, two = np.float32(STRONG), np.float32(0), np.uint64(1), np.uint64(2)
+    if factors[2] == 1:
+        for k in range(np.uint64(n2)):
+            whole[k] = strongest[k] == zero or (weakest[k] > zero and weakest[k] >= share * strongest[k])
+        return
+    for m in range(np.uint64(n2 // 2)):
+        k = two * m
+        most = strongest[k] if strongest[k] > strongest[k + one] else strongest[k + one]
+        least = weakest[k] if weakest[k] < weakest[k + one] else weakest[k + one]
+        whole[m] = most == zero or (least > zero and least >= share * most)
+    if n2 % 2:
+        k = n2 - 1
+        whole[n2 // 2] = strongest[k] == zero or (weakest[k] > zero and weakest[k] >= share * strongest[k])
 
 
 @njit(**OPTIONS)
@@ -134,9 +158,11 @@ def find_parts(s0, s1, s2, dinv, factors, part):
         cells = np.empty((8, 3), np.int64)
         label = np.empty(8, np.int64)
         largest = np.empty(8, np.float32)
+        extremes, whole = np.empty((2, shape[2]), np.float32), np.empty(m2, np.bool_)
         bi, bj = np.int64(row) // m1, np.int64(row) % m1
+        _find_whole(s0, s1, s2, factors, bi, bj, extremes[0], extremes[1], whole)
         for bk in range(m2):
-            if not _is_whole(s0, s1, s2, shape, factors, bi, bj, bk):
+            if not whole[bk]:
                 several[row, bk] = _parts_of_block(
                     s0, s1, s2, dinv, shape, factors, bi, bj, bk, part, cells, label, largest
                 )

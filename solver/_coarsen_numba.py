@@ -144,28 +144,67 @@ def coarsen_code(code, w, shape, periodic, factors, given, t0, t1, t2, extra, fa
         _pairs(total, c2, factor_given, extra[bi, bj])
 
 
+@njit(**OPTIONS)
+def _add_row(x, total):
+    for k in range(np.uint64(total.size)):
+        total[k] += x[k]
+
+
+@njit(**OPTIONS)
+def _plain_row(s0, s1, s2, given, i0, i1, j0, j1, c2, w0, w1, w2, factor_given, sums, out):
+    """One row of blocks that nothing left."""
+    sums[:] = 0
+    for i in range(i0, i1):
+        for j in range(j0, j1):
+            if i == i0:
+                _add_row(s0[i, j], sums[0])
+            if j == j0:
+                _add_row(s1[i, j], sums[1])
+            _add_row(s2[i, j], sums[2])
+            _add_row(given[i, j], sums[3])
+    if c2 == 2:
+        sums[2, 1::2] = 0  # inside a block
+    _pairs(sums[0], c2, w0, out[0])
+    _pairs(sums[1], c2, w1, out[1])
+    _pairs(sums[2], c2, w2, out[2])
+    _pairs(sums[3], c2, factor_given, out[3])
+
+
 @njit(parallel=True, **OPTIONS)
-def coarsen_faces(s0, s1, s2, given, target, factors, t0, t1, t2, extra, factor, factor_given):
-    """Faces, times factor, and given part of the next level, without moved cells' (target >= 0, where not empty)."""
+def coarsen_faces(s0, s1, s2, given, target, left, factors, t0, t1, t2, extra, factor, factor_given):
+    """Faces, times factor, and given part of the next level, without moved cells' (target >= 0, where not empty).
+
+    left says for every row of cells whether some of them moved.
+    """
     n0, n1, n2 = given.shape
     c0, c1, c2 = factors
     m0, m1, m2 = extra.shape
     w0, w1, w2 = np.float32(factor / c0), np.float32(factor / c1), np.float32(factor / c2)
     for block in prange(m0 * m1):
         bi, bj = np.int64(block) // m1, np.int64(block) % m1
+        i0, j0 = bi * c0, bj * c1
+        i1, j1 = min(i0 + c0, n0), min(j0 + c1, n1)
+        plain = True
+        for i in range(i0 - 1, i1):
+            for j in range(j0 - 1, j1):
+                plain = plain and not left[i, j]
+        if plain:
+            sums, out = np.empty((4, n2), np.float32), (t0[bi, bj], t1[bi, bj], t2[bi, bj], extra[bi, bj])
+            _plain_row(s0, s1, s2, given, i0, i1, j0, j1, c2, w0, w1, w2, factor_given, sums, out)
+            continue
         for bk in range(m2):
             f0, f1, f2, g = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-            for i in range(bi * c0, min((bi + 1) * c0, n0)):
-                for j in range(bj * c1, min((bj + 1) * c1, n1)):
+            for i in range(i0, i1):
+                for j in range(j0, j1):
                     for k in range(bk * c2, min((bk + 1) * c2, n2)):
-                        if target.size and target[i, j, k] >= 0:
+                        if target[i, j, k] >= 0:
                             continue
                         g += given[i, j, k]
-                        if i == bi * c0 and not (target.size and target[i - 1, j, k] >= 0):
+                        if i == i0 and target[i - 1, j, k] < 0:
                             f0 += s0[i, j, k]
-                        if j == bj * c1 and not (target.size and target[i, j - 1, k] >= 0):
+                        if j == j0 and target[i, j - 1, k] < 0:
                             f1 += s1[i, j, k]
-                        if k == bk * c2 and not (target.size and target[i, j, k - 1] >= 0):
+                        if k == bk * c2 and target[i, j, k - 1] < 0:
                             f2 += s2[i, j, k]
             t0[bi, bj, bk] = w0 * f0
             t1[bi, bj, bk] = w1 * f1

@@ -110,7 +110,7 @@ class Multigrid:
         return _Level(shape, dinv, (*(f.reshape(-1) for f in faces), np.ones(3, np.float32), False), given.reshape(-1))
 
     def _coarsen(self, level, factors, depth):
-        target = level.aggregate(factors)
+        target, left = level.aggregate(factors)
         shape = tuple(-(-n // c) for n, c in zip(level.shape, factors))
         faces, given = _allocate(shape)
         # Learned factors that are the same for all faces cost nothing; those that are not, one look at every block.
@@ -123,7 +123,7 @@ class Multigrid:
             )
         else:
             fine = *level.faces, level.given.reshape(level.shape), target
-            coarsen.coarsen_faces(*fine, factors, *faces, given, *scale)
+            coarsen.coarsen_faces(*fine, left, factors, *faces, given, *scale)
             aggregates.add_moved(level.moved[0], *fine, factors, self.periodic, *faces, given, *scale)
         dinv = np.empty(shape, np.float32)
         coarsen.close_level(*faces, self.periodic, given, dinv)
@@ -199,7 +199,8 @@ class _Level:
     def aggregate(self, factors):
         """Choose the coarse cell of every cell: its block's, or for the cells in ``moved`` a neighbouring block's.
 
-        Returns the moved cells' coarse cells as an array of the level's shape, -1 elsewhere; empty if none moved.
+        Returns the moved cells' coarse cells as an array of the level's shape, -1 elsewhere, empty if none moved; and
+        for each row of cells whether some of them moved.
         """
         self.factors = factors
         coarse = [-(-n // c) for n, c in zip(self.shape, factors)]
@@ -220,7 +221,9 @@ class _Level:
         own = np.ravel_multi_index(blocks, coarse)
         first = np.searchsorted(cells, np.arange(self.shape[0] + 1) * (self.shape[1] * self.shape[2]))
         self.moved = cells, own, target.reshape(-1)[cells].astype(np.int64), first
-        return target
+        left = np.zeros(self.shape[:2], bool)
+        left.reshape(-1)[cells // self.shape[2]] = True
+        return target, left
 
 
 def _strength(spacing, shape):
