@@ -8,9 +8,11 @@ import warnings
 from deconjugate.astro.deconvolve_file import check_outputs, draw_pages, file_options, images_of, summary
 from deconjugate.astro.fingerprint import fingerprint, made_from
 from deconjugate.astro.fits import read_frame, read_others, write_hdus
-from deconjugate.astro.matching import check_alike, deconvolve_bands
+from deconjugate.astro.grids import grids_to_change
+from deconjugate.astro.matching import deconvolve_bands
 from deconjugate.astro.preparation import prepare
 from deconjugate.astro.product import WRITTEN, extensions, product
+from deconjugate.astro.regrid import mapping, regrid
 from deconjugate.astro.scratch import Scratch
 from deconjugate.astro.simulate import TARGET_FWHM
 from deconjugate.astro.wcs import pixel_scale_arcsec
@@ -26,7 +28,7 @@ def deconvolve_band_files(paths, outputs, options=(), **common):
     Parameters
     ----------
     paths, outputs : list of str or path
-        Images on the same pixels of the sky.
+        Images of one part of the sky; those on other pixels than the finest are resampled: see :func:`on_one_grid`.
     options : list of dict
         For each band, or none for all: see :func:`deconjugate.astro.deconvolve_file.deconvolve_file`; the PSF above
         all.
@@ -77,7 +79,7 @@ def process_bands(paths, outputs, options):
     key = bands_fingerprint(paths, options)
     scratch = Scratch(os.path.dirname(os.path.realpath(outputs[0])))
     prepared = [prepare(path, ext, None, one, scratch) for path, (_, ext, _), one in zip(paths, images, options)]
-    check_alike([one.image for one in prepared], [str(path) for path in paths])
+    prepared = on_one_grid(prepared, [str(path) for path in paths], scratch)
     results = deconvolve_bands(
         [one.sources for one in prepared],
         [one.psf for one in prepared],
@@ -107,6 +109,34 @@ def process_bands(paths, outputs, options):
     return results, reports
 
 
+def on_one_grid(prepared, names, scratch):
+    """The bands on the pixels of the one whose pixels are smallest; those that lie on them already are left alone.
+
+    Raises
+    ------
+    ValueError
+        A band without sky coordinates has another shape than the first; a band does not overlap with the finest.
+
+    Warns
+    -----
+    UserWarning
+        For each band that is resampled.
+    """
+    finest, others = grids_to_change([one.image for one in prepared], names)
+    onto, prepared = prepared[finest].image, list(prepared)
+    for i in others:
+        try:
+            prepared[i] = regrid(prepared[i], onto, scratch)
+        except ValueError as error:
+            raise ValueError(f"{names[i]} cannot be brought to the pixels of {names[finest]}: {error}") from None
+        warnings.warn(_resampled(names[i], names[finest]), stacklevel=2)
+    return prepared
+
+
+def _resampled(name, finest):
+    return f"{name} is resampled to the pixels of {finest}: its noise is correlated then, its chi^2 below 1"
+
+
 def check_band_outputs(paths, outputs, options):
     """As :func:`deconjugate.astro.deconvolve_file.check_outputs`, of all bands: none may replace another's input."""
     for path, output, one in zip(paths, outputs, options):
@@ -130,10 +160,17 @@ def band_images(paths, options):
 
 
 def check_grids(paths, options):
-    """Raise ValueError where the images of the files are not on the same pixels of the sky."""
+    """What will be said of the images that are resampled; ValueError where they cannot be brought to one grid."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # said when it is done
-        check_alike([read_frame(p, ext=one.ext).image for p, one in zip(paths, options)], [str(p) for p in paths])
+        images, names = [read_frame(p, ext=one.ext).image for p, one in zip(paths, options)], [str(p) for p in paths]
+        finest, others = grids_to_change(images, names)
+        for i in others:
+            try:
+                mapping(images[finest], images[i])
+            except ValueError as error:
+                raise ValueError(f"{names[i]} cannot be brought to the pixels of {names[finest]}: {error}") from None
+    return [_resampled(names[i], names[finest]) for i in others]
 
 
 def bands_fingerprint(paths, options):

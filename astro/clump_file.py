@@ -10,7 +10,7 @@ from deconjugate.astro.atomic import check_output, write_atomically
 from deconjugate.astro.background import background_and_rms
 from deconjugate.astro.clumps import APERTURE, find_clumps
 from deconjugate.astro.fits import read_image
-from deconjugate.astro.matching import SHIFT, largest_shift
+from deconjugate.astro.grids import SHIFT, largest_shift
 from deconjugate.astro.wcs import pixel_scale_arcsec
 from deconjugate.astro.zero_point import magnitude, zero_point
 

@@ -214,7 +214,7 @@ def deconvolve(
             outputs.append(deconvolve_frame(psfs, seen.data[i], seen.weight[i], settings, timings, bar, scratch))
             if uncertainty:
                 given = outputs[-1], seen.data[i], seen.weight[i], fine[i if len(fine) > 1 else 0], upsample, tile
-                spreads.append(standard_deviation(*given, settings, uncertainty, rng, bar))
+                spreads.append(standard_deviation(*given, settings, uncertainty, rng, bar, scratch))
     return _result(seen, outputs, spreads, target_psf(), upsample, guess.origin, timings, scratch)
 
 

@@ -71,7 +71,8 @@ def run_bands(jobs, report, *, resume=False, debug=False, only_plan=False):
                 heard = [said | {"status": "skipped"} for said in heard]
             elif only_plan:
                 band_images(paths, options)
-                check_grids(paths, options)
+                for said in check_grids(paths, options):
+                    warnings.warn(said, stacklevel=2)
                 heard = [said | plan(*job) for said, job in zip(heard, zip(paths, outputs, options))]
                 heard = [said | {"plan": f"{said['plan']}, and as long again to match"} for said in heard]
             else:

@@ -3,21 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
-import scipy.ndimage
 
 from deconjugate.astro.deconvolve import deconvolve
+from deconjugate.astro.grids import check_alike
 from deconjugate.astro.observation import observation
 from deconjugate.astro.psf import PSF
-from deconjugate.astro.shape import GAUSSIAN_FWHM
-from deconjugate.astro.wcs import pixel_scale_arcsec
-
-SHARPNESS = 8  # power of the FWHM by which a sharper band counts for more
-LOCAL = 0.5  # of the width of a band's PSF: over this much the ratio of two bands is taken
-SHIFT = 0.1  # pixels by which the grids of two bands may differ
-SCALES = 1e-3  # by which their pixel scales may
+from deconjugate.astro.scratch import Scratch
+from deconjugate.astro.shared_shape import shared_guesses
+from deconjugate.astro.uncertainty import LEAST, add_difference, calibrated
 
 
-def deconvolve_bands(images, psfs, *, noise=None, mask=None, upsample=2, **options):
+def deconvolve_bands(images, psfs, *, noise=None, mask=None, upsample=2, uncertainty=None, seed=0, **options):
     """Deconvolve several bands of one object to one resolution and one shape.
 
     Each band comes out at the target resolution, a Gaussian of FWHM 2 fine pixels. That alone does not make colours
@@ -42,8 +38,14 @@ def deconvolve_bands(images, psfs, *, noise=None, mask=None, upsample=2, **optio
         Of each band, as :func:`deconjugate.astro.deconvolve` takes them.
     upsample : int, >= 1
         Of all bands.
+    uncertainty : int, >= 4, optional
+        From how many realisations of the noise of all bands to estimate the standard deviation of every pixel, each as
+        dear as the images themselves: see :func:`deconjugate.astro.uncertainty.standard_deviation`. The orientation
+        stays the same here.
+    seed : int
+        Of these realisations.
     **options
-        Further arguments of :func:`deconjugate.astro.deconvolve`; not ``guess`` and ``uncertainty``.
+        Further arguments of :func:`deconjugate.astro.deconvolve`; not ``guess``.
 
     Returns
     -------
@@ -69,107 +71,60 @@ def deconvolve_bands(images, psfs, *, noise=None, mask=None, upsample=2, **optio
     images, count = list(images), len(images)
     if count < 2:
         raise ValueError(f"images holds {count}; give two bands or more")
-    for name in ("guess", "uncertainty"):
-        if options.get(name) is not None:
-            raise ValueError(f"{name} is not for bands: each is made from all; deconvolve them one by one for it")
+    if options.get("guess") is not None:
+        raise ValueError("guess is not for bands: that of each is made from all; deconvolve them one by one for it")
+    if uncertainty is not None and (uncertainty != int(uncertainty) or uncertainty < LEAST):
+        raise ValueError(f"uncertainty is {uncertainty!r}; give a whole number, {LEAST} or more")
     noise, mask = (_one_each(name, given, count) for name, given in (("noise", noise), ("mask", mask)))
     if not isinstance(psfs, (list, tuple)):
         psfs = [psfs] * count
     psfs = [p if isinstance(p, PSF) else PSF.from_array(p) for p in _one_each("psfs", psfs, count)]
     check_alike(images)
+    scratch = Scratch(options.get("scratch"))
     seen = [observation(image, n, m) for image, n, m in zip(images, noise, mask)]
-    given = [{"noise": n, "mask": m, "upsample": upsample} for n, m in zip(noise, mask)]
+    weights = [one.weight[0] for one in seen]
+    options |= {"upsample": upsample}
+    results = _together(images, psfs, noise, mask, weights, options, scratch)
+    if uncertainty is None:
+        return results
+    options = options | {"stages": False}
+    return _with_deviations(results, seen, psfs, weights, int(uncertainty), seed, options, scratch)
+
+
+def _with_deviations(results, seen, psfs, weights, count, seed, options, scratch):
+    """The results with the standard deviation of every pixel, from realisations of the noise of all bands."""
+    from astropy.nddata import StdDevUncertainty
+
+    rng, bad = np.random.default_rng(seed), [weight == 0 for weight in weights]
+    sigmas = [1.0 / np.sqrt(np.where(b, 1.0, weight)) for b, weight in zip(bad, weights)]
+    fitted = [
+        np.where(b, 0.0, one.data[0] - result.residual * sigma)
+        for one, result, sigma, b in zip(seen, results, sigmas, bad)
+    ]
+    sums = [[scratch.zeros(result.image.shape, np.float64) for _ in range(2)] for result in results]
+    for _ in range(count):
+        noisy = [data + sigma * rng.standard_normal(sigma.shape) for data, sigma in zip(fitted, sigmas)]
+        for found, result, both in zip(_together(noisy, psfs, sigmas, bad, weights, options, scratch), results, sums):
+            add_difference(found.image.data, result.image.data, *both)
+    upsample = options["upsample"]
+    for result, psf, weight, both in zip(results, psfs, weights, sums):
+        fine = psf.fine(upsample, max_size=min(weight.shape) * upsample)
+        deviation = calibrated(result.image.data, *both, count, weight, fine, upsample, scratch)
+        result.image.uncertainty = StdDevUncertainty(deviation)
+    return results
+
+
+def _together(images, psfs, noise, mask, weights, options, scratch):
+    """Each band by itself, then from the shape of all."""
+    given = [{"noise": n, "mask": m} for n, m in zip(noise, mask)]
     alone = [deconvolve(image, p, **one, **options) for image, p, one in zip(images, psfs, given)]
-    guesses = shared_guesses(
-        [result.image.data for result in alone],
-        [one.weight[0] for one in seen],
-        [p.fwhm_pix for p in psfs],
-        upsample,
-    )
+    upsample = options["upsample"]
+    guesses = shared_guesses([one.image.data for one in alone], weights, [p.fwhm_pix for p in psfs], upsample, scratch)
     results = []
     for image, p, guess, one, first in zip(images, psfs, guesses, given, alone):
         last = deconvolve(image, p, guess=guess, **one, **options)
         results.append(replace(last, network=first.network, replaced=first.replaced))
     return results
-
-
-def check_alike(images, names=None):
-    """Raise ValueError where images, arrays or CCDData, do not show the same pixels of the sky."""
-    names = [f"image {i}" for i in range(len(images))] if names is None else names
-    first = images[0]
-    scale = pixel_scale_arcsec(getattr(first, "wcs", None))
-    for image, name in zip(images[1:], names[1:]):
-        if np.shape(image) != np.shape(first):
-            raise ValueError(
-                f"{name} is {np.shape(image)[::-1]} pixels, {names[0]} {np.shape(first)[::-1]}: bands are matched "
-                "pixel by pixel; bring them to one grid first"
-            )
-        other = pixel_scale_arcsec(getattr(image, "wcs", None))
-        if scale is None or other is None:
-            continue
-        if abs(other / scale - 1.0) > SCALES:
-            raise ValueError(
-                f"the pixels of {name} are {other:.5g} arcsec, those of {names[0]} {scale:.5g}: as many fine pixels "
-                "would be another resolution; bring them to one grid first"
-            )
-        shift = largest_shift(first, image)
-        if shift > SHIFT:
-            raise ValueError(
-                f"{name} lies {shift:.2g} pixels from {names[0]}: bands are matched pixel by pixel; bring them to one "
-                "grid first"
-            )
-
-
-def largest_shift(one, other):
-    """Pixels by which the corners of one image lie elsewhere in another of its shape, both with sky coordinates."""
-    h, w = one.shape
-    x, y = np.array([0.0, w - 1, 0.0, w - 1]), np.array([0.0, 0.0, h - 1, h - 1])
-    there = other.wcs.all_world2pix(*one.wcs.all_pix2world(x, y, 0), 0, quiet=True)
-    return float(np.hypot(there[0] - x, there[1] - y).max())
-
-
-def shared_guesses(images, weights, fwhms, upsample):
-    """The guess of each band from all of them: see :func:`deconvolve_bands`.
-
-    Parameters
-    ----------
-    images : list of (h u, w u) arrays
-        Each band deconvolved by itself.
-    weights : list of (h, w) arrays
-        1 / sigma^2 of what they were made from, zero where bad.
-    fwhms : list of float
-        Of their PSFs, native pixels.
-    upsample : int
-
-    Returns
-    -------
-    list of (h u, w u) arrays
-    """
-    shape, total = (np.zeros(np.shape(images[0]), np.float32) for _ in range(2))
-    for image, weight, fwhm in zip(images, weights, fwhms):
-        light = float(np.sum(image, dtype=np.float64))
-        if not light > 0.0:
-            continue
-        h, w = weight.shape
-        sums = image.reshape(h, upsample, w, upsample).sum(axis=(1, 3), dtype=np.float64)
-        merit = float((weight * sums**2).sum()) / fwhm**SHARPNESS * _good(weight, upsample)
-        shape += merit / light * image
-        total += merit
-    shape = np.divide(shape, total, out=np.zeros_like(shape), where=total > 0.0)
-    guesses = []
-    for image, weight, fwhm in zip(images, weights, fwhms):
-        width = LOCAL * fwhm * upsample / GAUSSIAN_FWHM
-        good = _good(weight, upsample)
-        own, others = (scipy.ndimage.gaussian_filter(good * x, width, mode="constant") for x in (image, shape))
-        known = others > 1e-9 * others.max(initial=0.0)
-        ratio = np.divide(own, others, out=np.zeros_like(own), where=known)
-        guesses.append(np.where(known, shape * ratio, image).astype(np.float32))
-    return guesses
-
-
-def _good(weight, upsample):
-    """1 where a fine pixel has data, else 0."""
-    return np.repeat(np.repeat((weight > 0).astype(np.float32), upsample, axis=0), upsample, axis=1)
 
 
 def _one_each(name, given, count):

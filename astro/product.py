@@ -72,8 +72,10 @@ def product(prepared, result, options, scratch=None):
         fine *= scale
         forget(data, prepared.level)
     sharp.data = data
-    if sharp.uncertainty is not None:
-        sharp.uncertainty.array = sharp.uncertainty.array * scale
+    if sharp.uncertainty is not None and scale != 1.0:
+        for rows in strips(sharp.uncertainty.array):
+            sharp.uncertainty.array[rows] *= scale
+            forget(sharp.uncertainty.array)
     return Product(prepared, result, psf, conserved, found)
 
 

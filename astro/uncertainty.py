@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from deconjugate.astro.frame_psf import FramePsf, orient
+from deconjugate.astro.scratch import Scratch, forget, strips
 from deconjugate.astro.three_steps import deconvolve_frame
 from deconjugate.astro.tiling import tiling
 
@@ -13,7 +14,7 @@ SPREAD, DETAIL = 1.2, 0.045  # measured on the half of the validation galaxies o
 EMPTY = 0.1  # of the height of a one-sigma point source: with less light than this, nothing was found
 
 
-def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count, rng, bar=None):
+def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count, rng, bar=None, scratch=None):
     """Standard deviation of every fine pixel, the bias that the realisations show included.
 
     .. math:: y_k = A \\hat x + n_k, \\quad \\hat x_k = \\mathrm{pipeline}(y_k), \\quad
@@ -39,34 +40,57 @@ def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count
     count : int
     rng : numpy.random.Generator
     bar : tqdm, optional
+    scratch : deconjugate.astro.scratch.Scratch, optional
+        Makes the arrays of the fine grid.
 
     Returns
     -------
     (H, W) float32 array
     """
+    scratch = scratch or Scratch()
     sigma = np.divide(1.0, np.sqrt(weight), out=np.zeros(weight.shape), where=weight > 0)
     fitted = np.where(weight > 0, data - frame.residual * sigma, 0.0)
-    image = frame.stages["debiased"].astype(np.float64)
+    image = frame.stages["debiased"]
     settings = replace(settings, stages=False)
-    total, square = np.zeros(image.shape), np.zeros(image.shape)
+    total, square = (scratch.zeros(image.shape, np.float64) for _ in range(2))
     for turn in range(min(count, 8)):
         seen = orient(weight, turn)
         tiles = tiling(seen.shape, *tile)
         psfs = FramePsf(tiles, upsample, psf, turn)
         for _ in range(turn, count, 8):
             noisy = orient(fitted + sigma * rng.standard_normal(sigma.shape), turn)
-            found = deconvolve_frame(psfs, noisy, seen, settings, {}, bar).stages["debiased"]
-            difference = orient(found, turn, back=True) - image
-            total += difference
-            square += difference**2
-    spread = np.sqrt(np.maximum(square - total**2 / count, 0.0) / (count - 1) + (total / count) ** 2)
+            found = deconvolve_frame(psfs, noisy, seen, settings, {}, bar, scratch).stages["debiased"]
+            add_difference(orient(found, turn, back=True), image, total, square)
     middle = psf(*((n - 1) / 2 for n in data.shape[::-1])) if callable(psf) else psf
-    kernel = np.sqrt(np.square(native_psf(middle, upsample)).sum())
+    return calibrated(image, total, square, count, weight, middle, upsample, scratch)
+
+
+def add_difference(found, image, total, square):
+    """Add the difference of two images, and its square, to their sums."""
+    for rows in strips(total):
+        difference = found[rows].astype(np.float64) - image[rows]
+        total[rows] += difference
+        square[rows] += difference**2
+        forget(found, image, total, square)
+
+
+def calibrated(image, total, square, count, weight, psf, upsample, scratch):
+    """The standard deviation from sums over realisations, of differences to the image and of their squares."""
+    kernel = np.sqrt(np.square(native_psf(psf, upsample)).sum())
     peak = 4 * np.log(2) / (np.pi * 4.0)  # of the target resolution
-    typical = np.where(weight > 0, sigma, np.median(sigma[weight > 0]))
-    unseen = peak * np.repeat(np.repeat(typical, upsample, 0), upsample, 1) / kernel
-    calibrated = np.hypot(SPREAD * spread, DETAIL * upsample * image)
-    return np.where(image > EMPTY * unseen, calibrated, np.maximum(unseen, calibrated)).astype(np.float32)
+    typical = 1.0 / np.sqrt(np.median(weight[weight > 0]))
+    deviation = scratch.zeros(image.shape)
+    for rows in strips(weight):
+        fine = slice(rows.start * upsample, rows.stop * upsample)
+        light, w = image[fine].astype(np.float64), weight[rows]
+        sigma = np.where(w > 0, 1.0 / np.sqrt(np.where(w > 0, w, 1.0)), typical)
+        unseen = peak * np.repeat(np.repeat(sigma, upsample, 0), upsample, 1) / kernel
+        mean = total[fine] / count
+        spread = np.sqrt(np.maximum(square[fine] - count * mean**2, 0.0) / (count - 1) + mean**2)
+        whole = np.hypot(SPREAD * spread, DETAIL * upsample * light)
+        deviation[fine] = np.where(light > EMPTY * unseen, whole, np.maximum(unseen, whole))
+        forget(image, total, square, deviation)
+    return deviation
 
 
 def native_psf(psf, upsample):

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 
 TOLERANCE_DEGREES = 1e-6
+SEEN = 0.99  # cosine of the angle between a place and where another image has it
 TABLES = "cpdis1", "cpdis2", "det2im1", "det2im2"
 
 
@@ -117,6 +118,27 @@ def pixel_scale_arcsec(wcs):
     if wcs is None or not wcs.has_celestial:
         return None
     return 3600.0 * float(np.sqrt(proj_plane_pixel_area(wcs.celestial)))
+
+
+def places_in(one, other, rows, columns):
+    """Rows and columns in another image of pixels of one, from 0; NaN for what the other's projection does not see.
+
+    Parameters
+    ----------
+    one, other : astropy.wcs.WCS
+        Celestial.
+    rows, columns : arrays of one shape
+    """
+    sky = one.all_pix2world(np.ravel(columns), np.ravel(rows), 0)
+    column, row = other.all_world2pix(*sky, 0, quiet=True)
+    # Many a projection also maps what lies behind it.
+    there, here = (_directions(*np.deg2rad(angles)) for angles in (other.all_pix2world(column, row, 0), sky))
+    behind = ~((there * here).sum(axis=0) > SEEN)
+    return [np.where(behind, np.nan, p).reshape(np.shape(rows)) for p in (row, column)]
+
+
+def _directions(longitude, latitude):
+    return np.array([np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)])
 
 
 def _scale_position(position, factor):

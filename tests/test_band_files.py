@@ -89,17 +89,20 @@ def test_dry_run_writes_nothing_and_finds_what_does_not_fit(bands, capsys):
     assert match("--dry-run") == 0
     assert capsys.readouterr().out.count("would take") == 3
     write("i.fits", np.ones((45, 59)), CDELT1=-2 * SCALE / 3600)
+    assert match("--dry-run") == 0
+    assert "i.fits is resampled to the pixels of g.fits" in capsys.readouterr().err
+    write("i.fits", np.ones((45, 59)), CRVAL1=200.0)
     assert match("--dry-run") == 1
     assert not Path("out").exists()
-    assert "the pixels of i.fits are" in capsys.readouterr().err
+    assert "i.fits cannot be brought to the pixels of g.fits" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"CRPIX1": 21.0}, "i.fits lies 1 pixels from g.fits"),
-        ({"CDELT1": -0.3 / 3600, "CDELT2": 0.3 / 3600}, "the pixels of i.fits are 0.3 arcsec, those of g.fits 0.26"),
-        ({"shape": (45, 58)}, r"i.fits is (58, 45) pixels, g.fits (59, 45)"),
+        ({"CRVAL1": 30.1}, "i.fits cannot be brought to the pixels of g.fits: the images do not overlap"),
+        ({"CRVAL1": 210.0, "CRVAL2": 4.0}, "i.fits cannot be brought to the pixels of g.fits: the images lie on"),
+        ({"shape": (45, 58), "CTYPE1": "LINEAR", "CTYPE2": "LINEAR"}, "i.fits is (58, 45) pixels, g.fits (59, 45)"),
         ({"shape": (2, 45, 59)}, "i.fits holds several images or a cube; bands are matched one image each"),
     ],
 )
@@ -111,6 +114,49 @@ def test_bands_that_do_not_fit_are_refused_and_none_is_written(bands, capsys, ch
     assert said in err
     assert err.count("not done, since the bands are matched or none is") == 2
     assert not list(Path("out").iterdir())
+
+
+def test_bands_have_the_deviations_of_their_pixels(bands):
+    assert match("--uncertainty", 4, "--quiet") == 0
+    for name in SHARP:
+        with fits.open(name) as hdus:
+            image, error = hdus["SCI"].data, hdus["ERR"].data
+        assert (error > 0).all()
+        assert error.shape == image.shape
+        assert error[42, 52] > 1.5 * np.median(error)  # light has its own error
+
+
+@pytest.mark.filterwarnings("default")
+def test_bands_on_other_pixels_are_brought_to_the_finest(bands, capsys):
+    """The i band observed with pixels 1.3 times as large, turned by a right angle and cut."""
+    scale = 1.3 * SCALE
+    cards = {"CDELT1": 0.0, "CDELT2": 0.0, "CRPIX1": 21.0, "CRPIX2": 17.0}
+    row, column = (p * 1.3 for p in (np.arange(4 * 38) / 4 - 16.0 - 0.375, np.arange(4 * 40) / 4 - 20.0 - 0.375))
+    # Its rows run along the columns of the others.
+    down, right = np.meshgrid(row, column, indexing="ij")
+    fine_x, fine_y = (2 * (p + c) + 0.5 for p, c in ((down, 19.0), (-right, 14.0)))
+    sky = np.exp(-np.hypot(fine_x - 52, 1.6 * (fine_y - 43)) / 8.0)
+    sky += 0.7 * np.exp(-0.5 * ((fine_y - 48) ** 2 + (fine_x - 66) ** 2))
+    sky *= 1.1 * (1.3 * 2 / 4) ** 2
+    seen = simulate(sky, PSF.moffat(3.4 / 1.3), upsample=4, peak_snr=80, background=5.0, seed=2)
+    turned = {"CD1_1": 0.0, "CD1_2": -scale / 3600, "CD2_1": -scale / 3600, "CD2_2": 0.0}
+    turned |= {"PIXSCALE": scale}
+    header = fits.Header({k: v for k, v in (SKY | cards | turned).items() if not k.startswith("CDELT")})
+    fits.PrimaryHDU(seen.data.astype(np.float32), header).writeto("i.fits", overwrite=True)
+    assert match(widths=[4.2, 3.0, 3.4 / 1.3]) == 0
+    assert "i.fits is resampled to the pixels of g.fits: its noise is correlated" in capsys.readouterr().err
+    images, sums = [], []
+    for name in SHARP:
+        with fits.open(name) as hdus:
+            image = hdus["SCI"].data
+            assert image.shape == (90, 118)
+            images.append(hdus["SCI"].header)
+            sums.append(image[46:51, 64:69].sum() - 25 * np.median(image))
+    assert abs(sums[2] / sums[1] / 1.1 - 1.0) < 0.15
+    assert images[2]["PIXSCALE"] == pytest.approx(SCALE / 2, rel=1e-5)
+    assert images[2]["CRPIX1"] == images[0]["CRPIX1"]
+    assert images[2]["BFWHM3"] == pytest.approx(3.4 * SCALE, rel=0.01)
+    assert "resampled" in str(images[2]["HISTORY"])
 
 
 def test_an_output_that_is_an_input_of_another_band_is_refused(bands, capsys):
@@ -127,7 +173,6 @@ def test_an_output_that_is_an_input_of_another_band_is_refused(bands, capsys):
         ([*NAMES, "--fwhm-pix", 3, 4], "--fwhm-pix has 2 values for 3 images"),
         ([*NAMES, "--fwhm-pix", 3, "--jobs", 2], "--jobs is not for --match"),
         ([*NAMES, "--fwhm-pix", 3, "--all-ext"], "--all-ext is not for --match"),
-        ([*NAMES, "--fwhm-pix", 3, "--uncertainty", 8], "--uncertainty is not for --match"),
     ],
 )
 def test_what_bands_cannot_have_is_wrong_usage(bands, capsys, args, said):

@@ -127,7 +127,7 @@ def frame(scale=1e-4, shift=0.0, shape=(31, 37)):
         ([frame()], {}, "images holds 1; give two bands or more"),
         ([frame()] * 3, {}, "psfs holds 2; there are 3 images"),
         ([frame()] * 2, {"noise": [1.0]}, "noise holds 1; there are 2 images"),
-        ([frame()] * 2, {"uncertainty": 8}, "uncertainty is not for bands"),
+        ([frame()] * 2, {"uncertainty": 3}, "uncertainty is 3; give a whole number, 4 or more"),
         ([frame()] * 2, {"guess": 1.0}, "guess is not for bands"),
         ([frame(), frame(shape=(31, 39))], {}, r"image 1 is \(39, 31\) pixels, image 0 \(37, 31\)"),
         ([frame(), frame(1.1e-4)], {}, "the pixels of image 1 are 0.396 arcsec, those of image 0 0.36"),

@@ -31,8 +31,8 @@ def add_to(commands):
     add(
         "--match",
         action="store_true",
-        help="the images are bands of one object, on the same pixels: bring all to one resolution and shape, so that "
-        "colours are honest; --psf and --fwhm, after the images, then take a value for each",
+        help="the images are bands of one object: bring all to one resolution and shape, so that colours are honest, "
+        "and those on other pixels to the finest; --psf and --fwhm, after the images, then take a value for each",
     )
     add(
         "-o", "--output", metavar="OUT.fits", help="of one image; default: IMAGE_deconvolved.fits in the current folder"
@@ -151,7 +151,7 @@ def _check_usage(args):
         args.usage("--gain belongs to a measured noise, not to --noise, which holds everything")
     if args.bad_bits is not None and args.mask is None:
         args.usage("--bad-bits belongs to --mask")
-    for name, value in (("--jobs", args.jobs > 1), ("--all-ext", args.all_ext), ("--uncertainty", args.uncertainty)):
+    for name, value in (("--jobs", args.jobs > 1), ("--all-ext", args.all_ext)):
         if args.match and value:
             args.usage(f"{name} is not for --match, where every output is made from all images")
     if args.ext is not None and args.all_ext:
