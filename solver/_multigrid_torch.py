@@ -2,7 +2,8 @@
 
 Vectors are (batch, n0, n1, n2), zero outside the unknowns; a level is that of ``multigrid_torch.py``, whose one domain
 serves all systems or whose several serve one each. Nothing here asks the device for a value, so that all of it can be
-captured in a CUDA graph.
+captured in a CUDA graph. ``on``, the systems that are wanted, spares the Triton kernels the others; here all are
+worked on.
 """
 
 import torch
@@ -22,12 +23,13 @@ def neighbours(level, x):
 
 def _relax(level, x, b, colour, weight):
     """x + weight D^-1 (b - A x) on the cells of one colour; weight (batch,)."""
-    return x + weight[:, None, None, None] * level.colours[colour] * (
-        level.relaxed * (b - level.diagonal * x + neighbours(level, x))
-    )
+    sums = b + neighbours(level, x)
+    if level.raised is not None:
+        sums += level.raised * x
+    return x + weight[:, None, None, None] * level.colours[colour] * (level.relaxed * sums - x)
 
 
-def smooth(level, b, weights):
+def smooth(level, b, weights, on=None):
     """The half-sweeps before the coarse correction, from zero; weights (half-sweeps, batch)."""
     x = weights[0][:, None, None, None] * level.colours[0] * level.relaxed * b
     for stage in range(1, len(weights)):
@@ -35,9 +37,9 @@ def smooth(level, b, weights):
     return x
 
 
-def restrict_residual(level, x, b):
+def restrict_residual(level, x, b, on=None):
     """P^T (b - A x): the sum over each block, moved cells counted where they moved to."""
-    r = torch.where(level.dinv > 0, b - level.diagonal * x + neighbours(level, x), 0)
+    r = torch.where(level.dinv > 0, (b + neighbours(level, x)) - level.diagonal * x, 0)
     coarse = block_sum(r, level.factors)
     cells, own, target = level.moved
     if len(cells):
@@ -48,7 +50,7 @@ def restrict_residual(level, x, b):
     return coarse
 
 
-def correct_and_smooth(level, x, b, e, weights):
+def correct_and_smooth(level, x, b, e, weights, on=None):
     """The half-sweeps after x += P e, in reverse order."""
     x = x + prolong(level, e)
     for stage in range(len(weights) - 1, -1, -1):

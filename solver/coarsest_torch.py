@@ -6,8 +6,9 @@ import torch
 class TorchCoarsest:
     """x = A^-1 b on the coarsest level of several domains.
 
-    As in :class:`deconjugate.solver.coarsest.Coarsest` a component without given values gets one, of the strength of its
-    first cell's diagonal. Few hundred cells: the inverse is made once, in double precision, and applied by one product.
+    As in :class:`deconjugate.solver.coarsest.Coarsest` a component without given values gets one, of the strength of
+    its first cell's diagonal. A few hundred cells: the inverse is made once, in double precision, and applied by one
+    product.
 
     Parameters
     ----------

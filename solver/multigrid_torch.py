@@ -101,7 +101,7 @@ class DeviceMultigrid:
         none = (torch.zeros(0, dtype=torch.int64, device=extra.device),) * 3
         return Level(shape, coarse, extra, self.periodic, none)
 
-    def apply(self, r, *, light=None):
+    def apply(self, r, *, light=None, on=None):
         """z = M r for r (batch, n0, n1, n2), zero outside the unknowns.
 
         Parameters
@@ -109,10 +109,12 @@ class DeviceMultigrid:
         r : tensor of the hierarchy's precision
         light : bool tensor (batch,), optional
             Systems for which the half-sweeps of the finest level but the first half (two at least) are left out.
+        on : bool tensor (batch,), optional
+            Systems that are wanted; z of the others may be anything.
         """
-        return self._visit(0, r, light)
+        return self._visit(0, r, light, on)
 
-    def _visit(self, depth, b, light=None):
+    def _visit(self, depth, b, light=None, on=None):
         level = self.levels[depth]
         if depth == len(self.levels) - 1:
             return self._coarsest.solve(b)
@@ -120,9 +122,10 @@ class DeviceMultigrid:
         if light is not None:
             kept = torch.arange(len(weights), device=b.device) < max(2, len(weights) // 2)
             weights = torch.where(kept[:, None] | ~light, weights, 0)
-        x = self.kernels.smooth(level, b, weights)
-        down = self.kernels.restrict_residual(level, x, b)
-        return self.kernels.correct_and_smooth(level, x, b, self._visit(depth + 1, down), weights)
+        x = self.kernels.smooth(level, b, weights, on)
+        down = self.kernels.restrict_residual(level, x, b, on)
+        e = self._visit(depth + 1, down, None, on)
+        return self.kernels.correct_and_smooth(level, x, b, e, weights, on)
 
 
 class Level:
@@ -133,10 +136,10 @@ class Level:
     shape, size : of one domain
     faces : ([low faces, for each axis], given)
     diagonal, dinv : of A; dinv zero where there is no unknown
-    relaxed : tensor
-        The inverse diagonal that relaxation takes: dinv but for odd periodic axes.
+    relaxed, raised : tensors
+        The inverse diagonal that relaxation takes, dinv but for odd periodic axes, and what these add to the diagonal.
     factors : three
-        Cells of a block; set when the next level is made, as is ``moved``: (cells, blocks they left, blocks they joined).
+        Cells of a block; set when the next level is made, as is ``moved``: (cells, blocks left, blocks joined).
     uniform : TorchPoisson or None
         Where one byte a cell says all.
     """
@@ -148,14 +151,14 @@ class Level:
         self.diagonal = diagonal(faces, given)
         self.dinv = _inverse(self.diagonal)
         self.odd = [a for a, n in enumerate(shape) if periodic[a] and n % 2 and n > 1]
-        self.relaxed = self.dinv
+        self.relaxed, self.raised = self.dinv, None
         if self.odd:
-            raised = self.diagonal.clone()
+            self.raised = torch.zeros_like(given)
             for axis in self.odd:
                 face = faces[axis].narrow(axis + 1, 0, 1)
-                raised.narrow(axis + 1, 0, 1).add_(face)
-                raised.narrow(axis + 1, shape[axis] - 1, 1).add_(face)
-            self.relaxed = _inverse(raised)
+                self.raised.narrow(axis + 1, 0, 1).add_(face)
+                self.raised.narrow(axis + 1, shape[axis] - 1, 1).add_(face)
+            self.relaxed = _inverse(self.diagonal + self.raised)
         i, j, k = (torch.arange(n, device=given.device) for n in shape)
         odd = (i[:, None, None] + j[:, None] + k) % 2
         self.colours = (odd == 0).to(given.dtype), (odd == 1).to(given.dtype)
