@@ -2,6 +2,7 @@
 
     python benchmarks/bench_network.py quality [--upsample 2 4] [--psf moffat psfex] [--step 3]
     python benchmarks/bench_network.py classical [--step 2]
+    python benchmarks/bench_network.py starred [--step 10]
     python benchmarks/bench_network.py flux [--seeds 2]
     python benchmarks/bench_network.py shapes
     python benchmarks/bench_network.py robust
@@ -34,6 +35,8 @@ from deconvolution_peers import (
     starlet_fista,
 )
 from results import begin
+from starred_peer import STRENGTHS
+from starred_peer import starred as starred_images
 
 from deconjugate.astro import PSF, deconvolve, simulate
 from deconjugate.astro.forward import DataModel
@@ -42,7 +45,7 @@ from deconjugate.astro.shape import fwhm_pix
 
 PEAK_SNR = (10, 20, 50, 200)
 BINS = (1, 1.5, 2, 3, 5, 8, 12, 20, 40, 80, np.inf)
-SECTIONS = ("quality", "classical", "flux", "shapes", "robust", "blank", "calibration", "speed")
+SECTIONS = ("quality", "classical", "starred", "flux", "shapes", "robust", "blank", "calibration", "speed")
 
 
 def chosen(args):
@@ -158,6 +161,32 @@ def classical(args):
             f"({ratio.std() / np.sqrt(len(ratio)):.2f}) | {np.count_nonzero(ratio < 0)} of {len(ratio)} |",
             flush=True,
         )
+
+
+def starred(args):
+    """STARRED with the strength that is best for the setting, beside the classical path and the network."""
+    print("| PSF | upsample | peak SNR | views | STARRED, best strength | strength | its flux | classical path |"
+          " network, corrected | over STARRED, view by view |\n" + "|---" * 10 + "|")  # fmt: skip
+    for kind, upsample, snr in itertools.product(args.psf, args.upsample, PEAK_SNR):
+        errors, fluxes = [], []
+        for psf, scene in views(args, kind, upsample, snr):
+            kernel, sigma = DataModel(scene.data.shape, scene.psf, upsample).kernel, scene.noise_map[0, 0]
+            try:
+                found = starred_images(scene.data, sigma, kernel, upsample)
+            except (OSError, RuntimeError, TimeoutError) as error:
+                print(f"- (no STARRED: {error}; DECONJUGATE_STARRED names a Python that has it)")
+                return
+            images, _ = ours(args, scene, psf)
+            errors.append([nmse(x, scene.truth) for x in (*found, images[0], images[2])])
+            fluxes.append([x.sum() / scene.truth.sum() - 1 for x in found])
+        values, count = np.median(errors, axis=0), len(STRENGTHS)
+        best = values[:count].argmin()
+        by_view = np.exp(np.mean(np.log([row[-1] / row[best] for row in errors])))
+        args.results.note(f"network/starred, {kind}, {upsample}, {snr}", views=len(errors), starred=values[best],
+                          strength=STRENGTHS[best], nmse=values[-1], by_view=by_view)  # fmt: skip
+        print(f"| {kind} | {upsample} | {snr} | {len(errors)} | {values[best]:.4f} | {STRENGTHS[best]:g} | "
+              f"{100 * np.median(fluxes, axis=0)[best]:+.1f} % | {values[-2]:.4f} | {values[-1]:.4f} | {by_view:.2f} |",
+              flush=True)  # fmt: skip
 
 
 def flux(args):
