@@ -111,7 +111,9 @@ class _Search:
         detail = image - scipy.ndimage.gaussian_filter(image, self.width, mode="nearest", truncate=3.0)
         fitted = scipy.signal.oaconvolve(detail, self.kernel, mode="same")
         fitted = fitted.reshape(weight.shape[0], u, weight.shape[1], u).sum((1, 3))
-        power = self.side**2 * scipy.ndimage.uniform_filter(weight * fitted**2, self.side, mode="constant")
+        power = self.side**2 * scipy.ndimage.uniform_filter(
+            np.square(np.sqrt(weight) * fitted), self.side, mode="constant"
+        )
         height = self.height / np.sqrt(np.where(weight > 0, weight, self.typical))
         found = _finer(power < self.k_sigma**2, u) & (detail > _finer(height, u))
         return found[(rows.start - low) * u : (rows.stop - low) * u]

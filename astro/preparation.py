@@ -15,6 +15,8 @@ from deconjugate.astro.wcs import pixel_scale_arcsec
 
 PATCH = 7  # pixels of one value, a side, that no noise makes
 IMPOSSIBLE = 10.0  # sigmas below the sky beyond which a pixel is bad
+TOO_QUIET = 10.0  # times the noise given that the sky scatters
+ORDINARY = 1e-8, 1e15  # numbers whose noise has squares, and inverses of these, within single precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +83,14 @@ def prepare(path, ext, plane, options, scratch=None):
         bad_bits=options.bad_bits,
     )
     image = frame.image
+    _check_unit(image.unit, path)
+    _make_room_for_squares(image)
     psf, psf_name = find_psf(options, image.wcs)
     saturation = positive_card(image.meta, "SATURATE") if options.saturation is None else options.saturation
     saturated = np.zeros(image.shape, bool) if saturation is None else image.data >= saturation
+    if saturated.any() and not (np.isfinite(image.data) & ~saturated).any():
+        given = "SATURATE of the header" if options.saturation is None else "--saturation"
+        raise ValueError(f"every pixel is {saturation:g} or more, the saturation level ({given}); give another")
     _mask_too(image, saturated)
     gain = header_gain(image.meta, image.unit) if options.gain == "header" else options.gain
     _mask_too(image, _filled(image))
@@ -97,6 +104,8 @@ def prepare(path, ext, plane, options, scratch=None):
         if frame.noise_kind == "weight":
             scale = _scale_of_weight(rms, sigma, image.mask)
             sigma, noise_name = sigma * scale, f"{noise_name} times {scale**-2:.6g} to agree with the sky"
+        else:
+            _compare_with_sky(rms, sigma, image.mask)
         rms = sigma
     _mask_too(image, ~(rms > 0.0))
     sigma = scratch.zeros(image.shape, np.result_type(image.data, np.float32))
@@ -117,6 +126,28 @@ def prepare(path, ext, plane, options, scratch=None):
     mask_name = f"mask {mask}{bits}, saturation {saturation}: {bad} bad pixels"
     level = scratch.kept(level) if scratch.folder else level
     return Prepared(image, level, sigma, saturated, psf, psf_name, noise_name, mask_name)
+
+
+def _check_unit(unit, path):
+    """Raise ValueError for magnitudes and the like: a PSF adds up light, not logarithms of it."""
+    from astropy import units
+
+    if isinstance(unit, units.LogUnit) or unit in (units.mag, units.dex, units.dB):
+        raise ValueError(f"{path} is in {unit} (BUNIT), a logarithm: make it counts or a flux first")
+
+
+def _make_room_for_squares(image):
+    """Double precision for numbers such as 1e-18 (erg s-1 cm-2): the squares of their noise underflow in single."""
+    if image.data.dtype != np.float32:
+        return
+    largest = max(
+        float(np.abs(image.data[rows]).max(initial=0.0, where=np.isfinite(image.data[rows])))
+        for rows in strips(image.data)
+    )
+    if largest > 0.0 and not ORDINARY[0] < largest < ORDINARY[1]:
+        image.data = image.data.astype(np.float64)
+        if image.uncertainty is not None:
+            image.uncertainty.array = image.uncertainty.array.astype(np.float64)
 
 
 def find_psf(options, wcs):
@@ -145,6 +176,17 @@ def given_noise(frame, rms):
     """The noise that came with a :class:`deconjugate.astro.fits.Frame`, a weight scaled to the noise of the sky."""
     sigma = frame.image.uncertainty.array
     return sigma * _scale_of_weight(rms, sigma, frame.image.mask) if frame.noise_kind == "weight" else sigma
+
+
+def _compare_with_sky(rms, sigma, mask):
+    """Warn where the noise given is far below the scatter of the sky: most of what is left would pass for light."""
+    good = (sigma > 0.0) & (rms > 0.0) & (True if mask is None else ~mask)
+    times = float(np.median(rms[good] / sigma[good])) if good.any() else 0.0
+    if times > TOO_QUIET:
+        warnings.warn(
+            f"the sky scatters {times:.0f} times as much as the noise given: is it of another kind (--noise-type)?",
+            stacklevel=3,
+        )
 
 
 def _scale_of_weight(rms, sigma, mask):

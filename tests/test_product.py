@@ -320,3 +320,32 @@ def test_a_noise_of_another_kind_is_warned_of(here):
         UserWarning, match=r"given is far above that of the image \(reduced chi2 0.0\d+\): is it of another"
     ):
         deconvolve_file("in.fits", "out.fits", noise="noise.fits", **OPTIONS)
+    write("quiet.fits", (np.full(SHAPE, 0.01, np.float32),))
+    with pytest.warns(UserWarning, match=r"the sky scatters \d{2,3} times as much as the noise given: is it of"):
+        deconvolve_file("in.fits", "out2.fits", noise="quiet.fits", **OPTIONS)
+
+
+@pytest.mark.parametrize("exponent", [-28, -18, 27])
+def test_numbers_whose_squares_single_precision_cannot_hold(here, exponent):
+    """Fluxes in erg s-1 cm-2, say."""
+    factor = np.float32(10.0**exponent)
+    results = []
+    for name, data in (("one", star(counts=900.0)), ("other", factor * star(counts=900.0))):
+        write(f"{name}.fits", (data,), (np.full(SHAPE, data.max() / 900, np.float32), None, "ERR"))
+        noise = "ERR" if exponent < 0 else None  # 1e15 and more stands for no data
+        results.append(deconvolve_file(f"{name}.fits", f"{name}_out.fits", noise=noise, **OPTIONS))
+    images = [fits.getdata(f"{name}_out.fits", "SCI") for name in ("one", "other")]
+    assert images[1].dtype == np.dtype(">f4")
+    assert np.abs(images[1] / factor - images[0]).max() < 0.02 * images[0].max()
+    assert results[1].reduced_chi2 == pytest.approx(results[0].reduced_chi2, rel=0.02)
+
+
+def test_magnitudes_and_a_saturation_below_everything_are_refused(here):
+    write("mag.fits", (star(), fits.Header({"BUNIT": "mag"})))
+    with pytest.raises(ValueError, match=r"mag\.fits is in mag \(BUNIT\), a logarithm: make it counts"):
+        deconvolve_file("mag.fits", "out.fits", **OPTIONS)
+    write("low.fits", (star(), fits.Header({"SATURATE": 1.0})))
+    with pytest.raises(ValueError, match=r"every pixel is 1 or more, the saturation level \(SATURATE of the header\)"):
+        deconvolve_file("low.fits", "out.fits", **OPTIONS)
+    with pytest.raises(ValueError, match=r"every pixel is 2 or more, the saturation level \(--saturation\); give"):
+        deconvolve_file("low.fits", "out.fits", saturation=2.0, **OPTIONS)
