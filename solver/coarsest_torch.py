@@ -7,8 +7,8 @@ class TorchCoarsest:
     """x = A^-1 b on the coarsest level of several domains.
 
     As in :class:`deconjugate.solver.coarsest.Coarsest` a component without given values gets one, of the strength of
-    its first cell's diagonal. A few hundred cells: the inverse is made once, in double precision, and applied by one
-    product.
+    its first cell's diagonal. A few hundred cells: the inverse is made once and applied by one product, both in
+    double precision: jumps of the coefficient magnify what single would lose.
 
     Parameters
     ----------
@@ -35,12 +35,11 @@ class TorchCoarsest:
         self.inverse = torch.cholesky_inverse(factor)
         known = (diagonal.reshape(domains, size) > 0).double()
         self.inverse *= known[:, :, None] * known[:, None, :]
-        self.inverse = self.inverse.to(torch.promote_types(given.dtype, torch.float32))
 
     def solve(self, b):
         """x = A^-1 b for b (batch, n0, n1, n2)."""
-        flat = b.reshape(len(b), -1, 1)
-        return torch.matmul(self.inverse.to(b.dtype), flat).reshape(b.shape)
+        flat = b.reshape(len(b), -1, 1).double()
+        return torch.matmul(self.inverse, flat).to(b.dtype).reshape(b.shape)
 
 
 def _loose(joined, held):

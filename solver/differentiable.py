@@ -40,6 +40,7 @@ import numpy as np
 import torch
 
 from deconjugate.operators.poisson import Cell, _boundary_data
+from deconjugate.solver.device_torch import DeviceForm
 from deconjugate.solver.result import SolveStatus
 from deconjugate.solver.solve import PoissonSolver, with_coefficient
 from deconjugate.solver.vectors import VectorForm, is_tensor
@@ -132,19 +133,30 @@ class _System:
     def __init__(self, solver, options, b):
         # update() gives the solver new parts: a shallow copy keeps the present ones for the backward pass.
         self.solver, self.options = copy.copy(solver), dict(options)
+        self.operator = solver.operator
+        self.unknowns = None
+        self.result = None
+        if solver._on_device is not None:
+            self._keep_on_device(b)
+            return
         if is_tensor(options["x0"]):
             self.options["x0"] = _to_numpy(options["x0"], "x0")
         self.values = _to_numpy(b, "b")
-        self.operator = solver.operator
         self.form = VectorForm.flat(solver._general.size) if self.operator is None else None
         if self.form is None:
             self.form = VectorForm.of(self.operator, self.values)
         self.form.read(self.values, "b")
         self.shape = self.form.tail if self.operator is None else self.operator.grid_shape
-        self.unknowns = None
         if self.operator is not None and self.form.tail not in (self.shape, (self.operator.cells.size,)):
             self.unknowns = torch.as_tensor(self.operator.unknowns, device=b.device)
-        self.result = None
+
+    def _keep_on_device(self, b):
+        """The same for a solver on a device: values stay tensors."""
+        grid, several = self.solver._on_device.grid.operator, isinstance(self.operator, list | tuple)
+        self.form, self.values = DeviceForm(grid, b, several), b.detach()
+        self.shape = grid.grid_shape
+        if self.form.compressed:
+            self.unknowns = grid.unknowns[0].reshape(self.shape).to(b.device)
 
     def read(self, b):
         """(systems, *grid) in float64 from the form b came in, by differentiable operations."""
@@ -161,7 +173,10 @@ class _System:
         return x.reshape(*self.form.batch, *self.form.tail)
 
     def forward(self, b):
-        self.result = self.solver.solve(self.values, **self.options)
+        solve = (self.solver._on_device or self.solver).solve
+        self.result = solve(self.values, **self.options)
+        if self.solver._on_device is not None:
+            return self.form.read(self.result.x, "x").reshape(-1, *self.shape).to(self.result.x.device)
         return self.form.read(self.result.x, "x")
 
     def adjoint(self):
@@ -176,20 +191,29 @@ class _Adjoint:
         self.options = {"rtol": system.options["rtol"] or 1e-6, "maxiter": system.options["maxiter"]}
 
     def forward(self, gradient):
+        if self.solver._on_device is not None:
+            values = self.solver._on_device.project(gradient.detach().to(self.solver._on_device.device, torch.float64))
+            result = self.solver._on_device.solve(values.reshape(-1, *self.shape), **self.options)
+            _warn_of(result)
+            return result.x.to(gradient.device)
         values = _to_numpy(gradient, "the gradient of x").copy()
         if self.operator is not None:
             values[:, ~self.operator.unknowns] = 0.0
             for one in values:
                 self.solver._grid.null_space.project(self.solver._crop.inside(one))
         result = self.solver.solve(values, **self.options)
-        for status in np.unique([status.name for status in result.status]):
-            if SolveStatus[status] not in (SolveStatus.CONVERGED, SolveStatus.ATTAINABLE_ACCURACY):
-                message = f"the gradient is inexact: in the backward solve {SolveStatus[status].value}"
-                warnings.warn(message, RuntimeWarning, stacklevel=2)
+        _warn_of(result)
         return result.x
 
     def adjoint(self):
         return self
+
+
+def _warn_of(result):
+    for status in np.unique([status.name for status in result.status]):
+        if SolveStatus[status] not in (SolveStatus.CONVERGED, SolveStatus.ATTAINABLE_ACCURACY):
+            message = f"the gradient is inexact: in the backward solve {SolveStatus[status].value}"
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
 
 
 class _Solve(torch.autograd.Function):

@@ -82,6 +82,10 @@ class DeviceGridSolver:
             method, lambda: DeviceMultigrid(self.operator, weights=weights, kernels=self.kernels.multigrid)
         )
 
+    def cycle(self):
+        """One cycle of the hierarchy at hand, on tensors in single precision."""
+        return self._cycle("learned" if self.method == "learned" else "multigrid")
+
     def _box(self):
         return self._part("box", lambda: TorchBox(self._first, self.operator.device))
 

@@ -26,6 +26,7 @@ def solve(
     Parameters
     ----------
     A : PoissonOperator, scipy sparse matrix, or linear operator; symmetric positive (semi)definite
+        On a device also a list of PoissonOperators of one shape, boundary and spacing, for a b of one system each.
     b : array
         For a PoissonOperator: the grid's shape, or flat (every cell, or the unknowns only), with any leading batch
         axes. x comes back in the same form, in float64 whatever b was: a rounded x would not have the residual that
@@ -45,7 +46,10 @@ def solve(
         multigrid solve.
     callback : callable, optional
         Called as callback(x) after each iteration, x a grid array; slows the loop.
-    device : "auto" or "cpu"
+    device : "auto", "cpu", "cuda", "cuda:1" ... or "torch:cpu"
+        "auto" is the device of a tensor b that is on one, else the processor. "torch:cpu" is what a CUDA device does,
+        on the processor: slower than "cpu", for tests. Methods on a device: "auto", "learned", "multigrid", "dct" and
+        "cg". Tested on tensors of the processor only, not yet timed on a card.
     coefficient : as for PoissonOperator, optional
         Takes the place of A's; torch tensors, with a tensor b, get gradients.
 
@@ -68,6 +72,8 @@ def solve(
     (True, True)
     """
     options = {"x0": x0, "rtol": rtol, "atol": atol, "maxiter": maxiter, "callback": callback}
+    if device == "auto" and is_tensor(b) and b.is_cuda:
+        device = str(b.device)
     if coefficient is not None and is_tensor(b):
         from deconjugate.solver.differentiable import solve_with_coefficient
 
@@ -100,22 +106,31 @@ class PoissonSolver:
     def __init__(self, A, *, method="auto", device="auto"):
         if method not in METHODS:
             raise ValueError(f"method is {method!r}; choose from {', '.join(METHODS)}")
-        if device not in ("auto", "cpu"):
-            raise ValueError(f"device is {device!r}; this version runs on 'cpu' (or 'auto')")
-        self._asked = method
-        self.device = "cpu"
+        self._asked, self._place = method, _place(device)
+        self._on_device = None
         start = time.perf_counter()
-        if isinstance(A, PoissonOperator):
+        if isinstance(A, PoissonOperator) or (self._place is not None and isinstance(A, list | tuple)):
             self._set_operator(A)
+        elif self._place is not None or isinstance(A, list | tuple):
+            kind = type(A).__name__
+            raise TypeError(f"A is a {kind}; a device takes a PoissonOperator, or a list of them, the processor one A")
         else:
             if method not in ("auto", "cg"):
                 raise ValueError(f"method {method!r} needs a PoissonOperator; for a matrix choose 'auto' or 'cg'")
+            self.device = "cpu"
             self._general = UnstructuredSolver(A, algebraic=method == "auto")
             self.operator, self.method = None, self._general.method
         self.setup_seconds = time.perf_counter() - start
 
     def _set_operator(self, operator):
         self._general, self.operator = None, operator
+        if self._place is not None:
+            from deconjugate.solver.device_torch import DeviceSolver
+
+            self._on_device = DeviceSolver(operator, self._asked, self._place)
+            self.method, self.device = self._on_device.method, self._on_device.name
+            return
+        self.device = "cpu"
         self._crop = Crop(operator)
         self._grid = GridSolver(self._crop.operator, self._asked)
         self.method = self._grid.method
@@ -129,6 +144,8 @@ class PoissonSolver:
             raise TypeError("update() needs a solver of a PoissonOperator")
         if has_tensor(coefficient):
             raise TypeError("coefficient is a torch tensor; give it to solve(A, b, coefficient=), or as an array")
+        if isinstance(self.operator, list | tuple):
+            raise TypeError("update() changes one operator; make a new solver of the list")
         old = self.operator
         start = time.perf_counter()
         self._set_operator(
@@ -149,11 +166,9 @@ class PoissonSolver:
 
             options = {"x0": x0, "rtol": rtol, "atol": atol, "maxiter": maxiter, "callback": callback}
             return solve_tensor(self, b, options)
-        for name, value in (("rtol", rtol), ("atol", atol)):
-            if not (np.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value}; it must be finite and not negative")
-        if maxiter is not None and maxiter < 0:
-            raise ValueError(f"maxiter is {maxiter}; it must not be negative")
+        check_limits(rtol, atol, maxiter)
+        if self._on_device is not None:
+            return self._on_device.solve(b, x0=x0, rtol=rtol, atol=atol, maxiter=maxiter, callback=callback)
         start = time.perf_counter()
         if self._general is not None:
             form = VectorForm.flat(self._general.size)
@@ -182,22 +197,44 @@ class PoissonSolver:
         """
         from scipy.sparse.linalg import LinearOperator
 
-        if self.operator is None:
+        if not isinstance(self.operator, PoissonOperator):
             raise TypeError("as_preconditioner() needs a solver of a PoissonOperator")
-        unknowns = self._crop.operator.unknowns.ravel()
+        operator = self.operator if self._on_device is not None else self._crop.operator
+        cycle = self._on_device.cycle if self._on_device is not None else self._grid.cycle().apply
+        unknowns = operator.unknowns.ravel()
         size = int(np.count_nonzero(unknowns))
-        cycle = self._grid.cycle()
 
         def matvec(r):
             full = np.zeros(unknowns.size)
             full[unknowns] = np.reshape(r, -1)
-            return cycle.apply(full).reshape(-1)[unknowns]
+            return cycle(full).reshape(-1)[unknowns]
 
         return LinearOperator((size, size), matvec=matvec, rmatvec=matvec, dtype=np.float64)
 
     def _solve_general(self, b, x0, x, rtol, atol, maxiter, callback):
         x[:], status, norms = self._general.solve(b, x0, rtol, atol, maxiter, callback)
         return answer(x, status, norms, self._general.norm, norm(b), 0.0, self.method)
+
+
+def check_limits(rtol, atol, maxiter):
+    """Refuse tolerances and limits that mean nothing."""
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not (np.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} is {value}; it must be finite and not negative")
+    if maxiter is not None and maxiter < 0:
+        raise ValueError(f"maxiter is {maxiter}; it must not be negative")
+
+
+def _place(device):
+    """None for the processor and its kernels, else the torch device."""
+    name = str(device)
+    if name in ("auto", "cpu"):
+        return None
+    if name != "torch:cpu" and name.split(":")[0] != "cuda":
+        raise ValueError(f"device is {device!r}; choose from auto, cpu, cuda, cuda:0 ... and torch:cpu")
+    from deconjugate.operators.learned.device import choose
+
+    return choose("cpu" if name == "torch:cpu" else name)
 
 
 def with_coefficient(A, coefficient):

@@ -1,0 +1,148 @@
+"""PoissonSolver's work on a torch device: the forms a vector may come in, and where it comes from and goes to."""
+
+import time
+from math import prod
+
+import numpy as np
+import torch
+
+from deconjugate.solver.grid_solver_torch import DeviceGridSolver
+from deconjugate.solver.result import collect
+from deconjugate.solver.solve import check_limits
+
+
+class DeviceSolver:
+    """Systems of one Poisson operator, or of several of one shape, solved on a torch device.
+
+    Parameters
+    ----------
+    operators : PoissonOperator, or a list of them
+        Of one shape, boundary and spacing; several take one right-hand side each.
+    method : str
+        See :func:`deconjugate.solver.solve`.
+    device : torch.device
+
+    Example
+    -------
+    >>> import numpy as np, torch
+    >>> from deconjugate.solver import PoissonOperator
+    >>> A = PoissonOperator(np.ones((12, 9), bool), boundary="dirichlet")
+    >>> result = DeviceSolver(A, "auto", torch.device("cpu")).solve(torch.ones(2, 12, 9))
+    >>> result.converged.tolist(), tuple(result.x.shape)
+    ([True, True], (2, 12, 9))
+    """
+
+    def __init__(self, operators, method, device):
+        start = time.perf_counter()
+        self.several = isinstance(operators, list | tuple)
+        self.grid = DeviceGridSolver(operators, method, device)
+        self.method, self.device = self.grid.method, device
+        self.name = "torch:cpu" if device.type == "cpu" else str(device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        self.setup_seconds = time.perf_counter() - start
+
+    def solve(self, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, callback=None):
+        """Solve A x = b; as :meth:`deconjugate.solver.PoissonSolver.solve`, x an array or a tensor as b is."""
+        check_limits(rtol, atol, maxiter)
+        start = time.perf_counter()
+        form = DeviceForm(self.grid.operator, b, self.several)
+        systems = form.read(b, "b")
+        starts = None
+        if x0 is not None:
+            if tuple(np.shape(x0)) != tuple(b.shape):
+                raise ValueError(f"x0 has shape {tuple(np.shape(x0))}; it must be that of b, {tuple(b.shape)}")
+            starts = form.read(x0, "x0")
+        watch = None
+        if callback is not None:
+
+            def watch(k, x):
+                x = x.reshape(self.grid.operator.grid_shape).clone()
+                callback(x.cpu().numpy() if form.numpy else x)
+
+        x, answers = self.grid.solve(systems, starts, rtol, atol, maxiter, watch)
+        x = form.write(x)
+        seconds = time.perf_counter() - start
+        return collect(answers, x, form.batch, self.setup_seconds, seconds, self.name)
+
+    def project(self, v):
+        """Systems (batch, *grid), zero outside the unknowns and less their parts in the null space."""
+        v = torch.where(self.grid.operator.unknowns, v.reshape(-1, *self.grid.operator.shape), 0.0)
+        self.grid.null_space.project(v)
+        return v
+
+    def cycle(self, r):
+        """One multigrid cycle of a float64 array of all cells, scaled to a largest entry of 1 in single precision."""
+        scale = float(np.abs(r).max()) or 1.0
+        single = torch.from_numpy((r / scale).astype(np.float32)).to(self.device).reshape(1, *self.grid.operator.shape)
+        return scale * self.grid.cycle().apply(single).double().cpu().numpy().reshape(-1)
+
+
+class DeviceForm:
+    """How b came in: array or tensor; on the grid, every cell flat, or the unknowns flat; and its batch axes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        The argument is named, with what was found and the remedy.
+    """
+
+    def __init__(self, operator, b, several=False):
+        shape, self.operator = operator.grid_shape, operator
+        self.numpy = not isinstance(b, torch.Tensor)
+        b = np.asarray(b) if self.numpy else b
+        self.device = None if self.numpy else b.device
+        count = None if several else int(operator.unknowns.sum())
+        size, found = prod(shape), tuple(b.shape)
+        self.compressed = False
+        if found[-len(shape) :] == shape:
+            self.tail = shape
+        elif found and found[-1] == size:
+            self.tail = (size,)
+        elif found and found[-1] == count:
+            self.tail, self.compressed = (count,), True
+        else:
+            raise ValueError(
+                f"b has shape {found}; its last axes must be the grid's {shape}, or one axis of {size} cells"
+                + ("" if several else f" or {count} unknowns")
+            )
+        self.batch = found[: len(found) - len(self.tail)]
+        if several and prod(self.batch) != operator.domains:
+            raise ValueError(f"b has {prod(self.batch)} systems; {operator.domains} operators take one each")
+
+    def read(self, b, name):
+        """(systems, n0, n1, n2) in float64 on the operator's device, zero outside the unknowns; memory of its own."""
+        op = self.operator
+        b = _real(b, name)
+        if tuple(b.shape[b.dim() - len(self.tail) :]) != self.tail:
+            raise ValueError(f"{name} has shape {tuple(b.shape)}; its last axes must be {self.tail}")
+        flat = b.to(op.device).reshape(-1, *self.tail)
+        if self.compressed:
+            full = torch.zeros(len(flat), *op.shape, dtype=torch.float64, device=op.device)
+            full[:, op.unknowns[0]] = flat.double()
+        else:
+            full = torch.where(op.unknowns, flat.reshape(-1, *op.shape), 0).double()
+        bad = int((~torch.isfinite(full)).sum())
+        if bad:
+            raise ValueError(f"{name} has {bad} entries that are NaN or infinite; remove them before solving")
+        return full
+
+    def write(self, x):
+        """Solutions in the form b came in, where it came from."""
+        if self.compressed:
+            x = x[:, self.operator.unknowns[0]]
+        x = x.reshape(*self.batch, *self.tail)
+        return x.cpu().numpy() if self.numpy else x.to(self.device)
+
+
+def _real(b, name):
+    if not isinstance(b, torch.Tensor):
+        b = np.asarray(b)
+        if b.dtype.kind not in "fiub":
+            raise TypeError(f"{name} has dtype {b.dtype}; give a real numeric array")
+        return torch.from_numpy(np.ascontiguousarray(b))
+    if b.is_complex():
+        raise TypeError(f"{name} has dtype {b.dtype}; give a real tensor")
+    if b.layout is not torch.strided:
+        raise TypeError(f"{name} has layout {b.layout}; give a dense tensor, {name}.to_dense()")
+    return b.detach()
