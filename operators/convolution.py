@@ -1,7 +1,7 @@
 """Convolution with a kernel by real FFTs, and binning of fine pixels into native ones."""
 
 import numpy as np
-import scipy.fft
+import scipy  # its fft is loaded when it is used
 
 from deconjugate.operators._arrays import is_tensor
 from deconjugate.operators.base import LinearOperator

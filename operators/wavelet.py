@@ -1,7 +1,7 @@
 """Orthogonal wavelets of PyWavelets, stationary and decimated, and the noise of an image from its finest wavelets."""
 
 import numpy as np
-import scipy.fft
+import scipy  # its fft is loaded when it is used
 
 from deconjugate.operators.dictionaries import (
     Dictionary,
