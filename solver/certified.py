@@ -4,6 +4,7 @@ import numba
 import numpy as np
 
 from deconjugate.solver import _conjugate_numba as kernels
+from deconjugate.solver.memory import empty
 from deconjugate.solver.result import SolveStatus
 
 # The single-precision recursion is trusted for this factor of decrease before the true residual takes its place, and
@@ -68,8 +69,8 @@ class CertifiedConjugateGradient:
         chunks = max(1, min(_CHUNKS, size // n)) if size > _SERIAL else 1
         if self._work is None:
             # Kept from solve to solve: the first touch of new memory costs as much as a cycle.
-            self._work = [np.empty(size, np.float32) for _ in range(4)]
-            self._residual = np.empty(x.shape)
+            self._work = [empty(size) for _ in range(4)]
+            self._residual = empty(x.shape, np.float64)
         p, q, r, z = self._work
         p[:] = 0
         q[:] = 0

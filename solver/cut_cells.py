@@ -81,10 +81,10 @@ class CutCells:
         kernels.adjust(
             (*level.arrays[:3], level.dinv), tuple(a.reshape(-1) for a in (*faces, given, dinv)), level.shape, shape,
             operator._periodic, tuple(n > 1 for n in operator._shape3), level.factors, *nets,
-            np.float32(FACTOR_BOUND), tuple(a.reshape(-1) for a in (*out_faces, out_given)), _chunks(shape),
+            np.float32(FACTOR_BOUND), tuple(a.reshape(-1) for a in (*out_faces, out_given)), _chunks(level.size, shape),
         )  # fmt: skip
 
 
-def _chunks(shape):
-    """Chunks of planes for the threads to share; each looks at one plane more than it has."""
-    return max(1, min(4 * numba.get_num_threads(), shape[0] // 8)) if shape[0] * shape[1] * shape[2] > 8192 else 1
+def _chunks(size, shape):
+    """Chunks of coarse planes for the threads to share where many fine cells are looked at, one plane twice in each."""
+    return max(1, min(4 * numba.get_num_threads(), shape[0] // 8)) if size > 8192 else 1

@@ -7,6 +7,7 @@ from deconjugate.solver import _aggregate_numba as aggregates
 from deconjugate.solver import _coarsen_numba as coarsen
 from deconjugate.solver import _multigrid_numba as kernels
 from deconjugate.solver.coarsest import Coarsest
+from deconjugate.solver.memory import empty
 
 # A coarsest grid of at most this many cells is solved by its inverse: it should have more cells than there are
 # regions that gaps or jumps set apart.
@@ -98,10 +99,10 @@ class Multigrid:
         op = self.operator
         shape = op._shape3
         code = op._code.reshape(-1)
-        dinv = np.empty(code.size, np.float32)
+        dinv = empty(code.size)
         if op._faces is None:
             weights = op._weights.astype(np.float32)
-            given = np.empty(code.size if any(op._runs[-1]) else 0, np.float32)
+            given = empty(code.size if any(op._runs[-1]) else 0)
             coarsen.uniform_diagonal(code, weights, shape, self.periodic, dinv, given)
             return _Level(shape, dinv, (_NONE, _NONE, _NONE, weights, True), given)
         faces, given = _allocate(shape)
@@ -125,7 +126,7 @@ class Multigrid:
             fine = *level.faces, level.given.reshape(level.shape), target
             coarsen.coarsen_faces(*fine, left, factors, *faces, given, *scale)
             aggregates.add_moved(level.moved[0], *fine, factors, self.periodic, *faces, given, *scale)
-        dinv = np.empty(shape, np.float32)
+        dinv = empty(shape)
         coarsen.close_level(*faces, self.periodic, given, dinv)
         if self._weights is not None and depth > 0:
             plain = faces, given, dinv
@@ -152,7 +153,7 @@ class Multigrid:
             return
         coarse = self.levels[depth + 1]
         if coarse.x is None:
-            coarse.x, coarse.b = np.empty(coarse.size, np.float32), np.empty(coarse.size, np.float32)
+            coarse.x, coarse.b = empty(coarse.size), empty(coarse.size)
         weights = self.relaxation[min(depth, len(self.relaxation) - 1)]
         if light:
             weights = weights[: max(2, weights.size // 2)]
@@ -243,14 +244,14 @@ def _face_views(arrays, shape):
 
 def _low_faces(faces):
     """The low face along the last axis of every cell, and a zero: rows of faces no longer than rows of cells."""
-    low = np.empty(faces[..., :-1].size + 1, np.float32)
+    low = empty(faces[..., :-1].size + 1)
     low[:-1].reshape(faces[..., :-1].shape)[...] = faces[..., :-1]
     low[-1] = 0
     return low
 
 
 def _allocate(shape):
-    return _face_views([np.empty(n, np.float32) for n in _face_sizes(shape)], shape), np.empty(shape, np.float32)
+    return _face_views([empty(n) for n in _face_sizes(shape)], shape), empty(shape)
 
 
 def _face_sizes(shape):

@@ -7,6 +7,7 @@ import numba
 import numpy as np
 
 from deconjugate.solver._conjugate_numba import copy_unknowns, count_bad, squared_norm
+from deconjugate.solver.memory import empty, zeros
 
 
 def norm(x):
@@ -70,7 +71,7 @@ class VectorForm:
     def read(self, b, name):
         """(systems, *grid) in float64, zero outside the unknowns."""
         flat = self._check(b, name)
-        full = np.zeros((len(flat), *self._shape))
+        full = empty((len(flat), *self._shape), np.float64)
         for one, target in zip(flat, full):
             self._fill(one, target)
         return full
@@ -78,12 +79,12 @@ class VectorForm:
     def read_each(self, b, name):
         """The same, checked at once but read one by one into one array: memory is dear at its first touch."""
         flat = self._check(b, name)
-        full = np.zeros(self._shape)
+        full = empty(self._shape, np.float64)
         return (self._fill(one, full) for one in flat)
 
     def zeros(self):
         """An answer, (systems, *grid), to be filled: as many systems as were read first."""
-        return np.zeros((prod(self.batch), *self._shape))
+        return zeros((prod(self.batch), *self._shape))
 
     def _check(self, b, name):
         """(systems, *tail) in b's own precision."""
@@ -124,8 +125,10 @@ class VectorForm:
             cells = self._place.cells.reshape(-1)
             copy_unknowns(np.ascontiguousarray(one).reshape(-1), cells, full.reshape(-1), chunk_count(one.size))
         elif one.size == full.size:
+            full[...] = 0.0
             np.multiply(one.reshape(full.shape), 1.0, out=full, where=self._place.unknowns)
         else:
+            full[...] = 0.0
             full[self._place.unknowns] = one
         return full
 
