@@ -172,7 +172,7 @@ class DeviceConjugateGradient:
 
     def _advance(self, callback):
         if callback is not None:
-            before = self._on.cpu().numpy()
+            before = self._on.clone().cpu().numpy()
             self._iterate()
             for one in np.flatnonzero(before):
                 callback(one, self._x[one])

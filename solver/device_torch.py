@@ -113,7 +113,7 @@ class DeviceForm:
     def read(self, b, name):
         """(systems, n0, n1, n2) in float64 on the operator's device, zero outside the unknowns; memory of its own."""
         op = self.operator
-        b = _real(b, name)
+        b = real_tensor(b, name)
         if tuple(b.shape[b.dim() - len(self.tail) :]) != self.tail:
             raise ValueError(f"{name} has shape {tuple(b.shape)}; its last axes must be {self.tail}")
         flat = b.to(op.device).reshape(-1, *self.tail)
@@ -135,7 +135,14 @@ class DeviceForm:
         return x.cpu().numpy() if self.numpy else x.to(self.device)
 
 
-def _real(b, name):
+def real_tensor(b, name):
+    """The values of an array or a tensor, without its gradients.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is complex, sparse or without values.
+    """
     if not isinstance(b, torch.Tensor):
         b = np.asarray(b)
         if b.dtype.kind not in "fiub":
@@ -145,4 +152,6 @@ def _real(b, name):
         raise TypeError(f"{name} has dtype {b.dtype}; give a real tensor")
     if b.layout is not torch.strided:
         raise TypeError(f"{name} has layout {b.layout}; give a dense tensor, {name}.to_dense()")
+    if b.device.type == "meta":
+        raise ValueError(f"{name} is on device meta, which holds no values; give a tensor of the CPU or a GPU")
     return b.detach()

@@ -40,7 +40,7 @@ import numpy as np
 import torch
 
 from deconjugate.operators.poisson import Cell, _boundary_data
-from deconjugate.solver.device_torch import DeviceForm
+from deconjugate.solver.device_torch import DeviceForm, real_tensor
 from deconjugate.solver.result import SolveStatus
 from deconjugate.solver.solve import PoissonSolver, with_coefficient
 from deconjugate.solver.vectors import VectorForm, is_tensor
@@ -153,7 +153,7 @@ class _System:
     def _keep_on_device(self, b):
         """The same for a solver on a device: values stay tensors."""
         grid, several = self.solver._on_device.grid.operator, isinstance(self.operator, list | tuple)
-        self.form, self.values = DeviceForm(grid, b, several), b.detach()
+        self.form, self.values = DeviceForm(grid, b, several), real_tensor(b, "b")
         self.shape = grid.grid_shape
         if self.form.compressed:
             self.unknowns = grid.unknowns[0].reshape(self.shape).to(b.device)
