@@ -18,8 +18,8 @@ def empty(shape, dtype=np.float32):
     """An uninitialised array like ``np.empty``, of memory that an earlier one of its size has left behind.
 
     The system may take large arrays back when they are freed, and clears the pages of the next ones, which costs half
-    of what a solve of 1024^2 takes by itself. Blocks that nobody holds any more, not even by a view, are kept for the next that
-    asks for so many bytes: 128 MB at most, the oldest go first.
+    of what a solve of 1024^2 takes by itself. Blocks that nobody holds any more, not even by a view, are kept for the
+    next that asks for so many bytes: 128 MB at most, the oldest go first.
 
     Parameters
     ----------

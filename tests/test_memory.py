@@ -20,8 +20,12 @@ def test_memory_left_behind_is_given_again():
     where = address(first)
     del first
     again = memory.empty(211 * 1307)
-    assert address(again) == where and again.shape == (211 * 1307,) and again.dtype == np.float32
-    assert again.flags.writeable and again.flags.c_contiguous and again.flags.aligned
+    assert address(again) == where
+    assert again.shape == (211 * 1307,)
+    assert again.dtype == np.float32
+    assert again.flags.writeable
+    assert again.flags.c_contiguous
+    assert again.flags.aligned
     del again
     assert not memory.zeros((211, 1307), np.float32).any()
 
@@ -44,7 +48,8 @@ def test_memory_that_a_view_holds_is_not_given_again(cut):
 
 
 def test_small_arrays_are_left_to_malloc():
-    assert memory.empty((10, 3), np.float64).flags.owndata and memory.empty(0).size == 0
+    assert memory.empty((10, 3), np.float64).flags.owndata
+    assert memory.empty(0).size == 0
 
 
 def test_what_is_kept_has_a_limit(monkeypatch):
@@ -93,4 +98,5 @@ def test_answers_and_solvers_that_live_at_the_same_time_do_not_disturb_each_othe
     for _ in range(2):
         assert np.array_equal(first.solve(a).x, alone[0])
         assert np.array_equal(second.solve(b).x, alone[1])
-    assert np.array_equal(alone[0], kept[0]) and np.array_equal(alone[1], kept[1])
+    assert np.array_equal(alone[0], kept[0])
+    assert np.array_equal(alone[1], kept[1])
