@@ -66,7 +66,12 @@ def test_files_and_scripts_named_exist():
     scripts = re.findall(r"python (benchmarks/\w+\.py)", README)
     assert links
     assert scripts
-    assert [path for path in links + scripts if not (ROOT / path).exists()] == []
+    paths = [link.partition("#")[0] or "README.md" for link in links]
+    assert [path for path in paths + scripts if not (ROOT / path).exists()] == []
+    for path, link in zip(paths, links):
+        if "#" in link:
+            headings = re.findall(r"^#+ (.*)", (ROOT / path).read_text(), re.MULTILINE)
+            assert link.partition("#")[2] in [heading.lower().replace(" ", "-") for heading in headings]
 
 
 def test_pictures_stay_small():
