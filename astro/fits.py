@@ -85,15 +85,18 @@ class Frame:
     noise_kind: str | None
 
 
-def read_frame(path, *, ext=None, plane=None, noise=None, noise_kind=None, mask=None, bad_bits=None):
-    """:func:`read_image`, and what its noise was taken for."""
+def read_frame(path, *, ext=None, plane=None, noise=None, noise_kind=None, mask=None, bad_bits=None, scratch=None):
+    """:func:`read_image`, and what its noise was taken for.
+
+    ``scratch``, a :class:`deconjugate.astro.scratch.Scratch`, makes the arrays of large images.
+    """
     from astropy.nddata import CCDData, StdDevUncertainty
 
     path = os.fspath(path)
     with open_fits(path) as hdus:
         index = find_image(hdus, ext, path)
-        data = image_pixels(hdus[index], path, plane)
-        where = {"plane": plane, "version": hdus[index].ver, "shape": data.shape}
+        data = image_pixels(hdus[index], path, plane, scratch)
+        where = {"plane": plane, "version": hdus[index].ver, "shape": data.shape, "scratch": scratch}
         bad = ~np.isfinite(data)
         uncertainty = None
         if noise is not None:
@@ -240,17 +243,17 @@ def read_others(path, *, used, taken=()):
         return primary + [hdu.copy() for hdu in kept if hdu is not hdus[0]]
 
 
-def _companion(hdus, path, which, role, *, plane, version, shape):
+def _companion(hdus, path, which, role, *, plane, version, shape, scratch):
     """(array, name) of the noise or mask: an HDU of this file if it has that one, else another file."""
     try:
         index = find_image(hdus, which, path, version)
-        array, name = image_pixels(hdus[index], path, plane), hdus[index].name
+        array, name = image_pixels(hdus[index], path, plane, scratch), hdus[index].name
     except KeyError as error:
         if not os.path.exists(str(which)):
             raise KeyError(f"{role}: no file {which}, and {error.args[0]}") from None
         with open_fits(which) as other:
             hdu = other[find_image(other, None, which)]
-            array, name = image_pixels(hdu, which, plane), f"{hdu.name} {os.path.basename(which)}"
+            array, name = image_pixels(hdu, which, plane, scratch), f"{hdu.name} {os.path.basename(which)}"
     if array.shape != shape:
         raise ValueError(f"the {role} {which} is {array.shape[::-1]} pixels, the image {shape[::-1]}; both must agree")
     return array, name

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from deconjugate.astro.scratch import SMALL, Scratch, forget, strips
+
 # Words in the name of an extension or file, by SWarp's, SExtractor's and archives' habits.
 NOISE_WORDS = {
     "rms": {"err", "error", "rms", "sigma", "noise", "std", "stddev", "uncert", "uncertainty"},
@@ -168,10 +170,11 @@ def _shape(hdu):
     return shape if all(shape) else ()
 
 
-def image_pixels(hdu, path, plane=None):
+def image_pixels(hdu, path, plane=None, scratch=None):
     """The image of an HDU, native byte order: float32 where that holds every value exactly, else float64.
 
-    Of a cube, the plane of that number, and no other is read; a 2-D image is taken for any plane.
+    Of a cube, the plane of that number, and no other is read; a 2-D image is taken for any plane. A large image that is
+    not compressed is read strip by strip into an array that ``scratch`` makes, so that the file is never in memory.
     """
     shape = _shape(hdu)
     if len(shape) != 2 and (plane is None or len(shape) != 3):
@@ -180,8 +183,29 @@ def image_pixels(hdu, path, plane=None):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if hdu.size > SMALL and not _is_compressed(hdu):
+                return _by_strips(hdu, shape, plane, scratch or Scratch())
             data = hdu.data if len(shape) == 2 else hdu.section[(0,) * (len(hdu.shape) - 3) + (plane,)]
         data = np.asarray(data).reshape(shape[-2:])
-        return data.astype(np.result_type(data.dtype.newbyteorder("="), np.float32))
+        return data.astype(_precision(data))
     except Exception as error:  # damaged compressed tiles fail in many ways
         raise OSError(f"{path}: the pixels of {hdu.name.strip() or 'the image'} cannot be read: {error}") from error
+
+
+def _precision(data):
+    return np.result_type(data.dtype.newbyteorder("="), np.float32)
+
+
+def _is_compressed(hdu):
+    from astropy.io import fits
+
+    return isinstance(hdu, fits.CompImageHDU)
+
+
+def _by_strips(hdu, shape, plane, scratch):
+    leading = (0,) * (len(hdu.shape) - len(shape)) + (() if len(shape) == 2 else (plane,))
+    array = scratch.zeros(shape[-2:], _precision(hdu.section[(*leading, slice(0, 1))]))
+    for rows in strips(array):
+        array[rows] = hdu.section[(*leading, rows)]
+        forget(array)
+    return array

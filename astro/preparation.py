@@ -10,7 +10,7 @@ from deconjugate.astro.background import background_and_rms, noise_map
 from deconjugate.astro.detector import header_gain, header_read_noise, positive_card
 from deconjugate.astro.fits import read_frame
 from deconjugate.astro.psf import PSF
-from deconjugate.astro.scratch import Scratch, forget, strips
+from deconjugate.astro.scratch import Scratch, forget, is_mapped, strips
 from deconjugate.astro.wcs import pixel_scale_arcsec
 
 PATCH = 7  # pixels of one value, a side, that no noise makes
@@ -81,6 +81,7 @@ def prepare(path, ext, plane, options, scratch=None):
         noise_kind=options.noise_kind,
         mask=options.mask,
         bad_bits=options.bad_bits,
+        scratch=scratch,
     )
     image = frame.image
     _check_unit(image.unit, path)
@@ -115,9 +116,9 @@ def prepare(path, ext, plane, options, scratch=None):
         sigma[rows] = noise_map(image.data[rows], level[rows], noise, gain=gain, psf_error=options.psf_error)
         # No light explains these: bleeding columns, defects, undershoots of a resampling.
         impossible[rows] = image.data[rows] < level[rows] - IMPOSSIBLE * sigma[rows]
-        forget(sigma)
+        forget(sigma, image.data)
     _mask_too(image, impossible)
-    image.data = scratch.kept(image.data) if scratch.folder else image.data
+    image.data = scratch.kept(image.data) if scratch.folder and not is_mapped(image.data) else image.data
     if image.mask is not None and image.mask.all():
         raise ValueError("no pixel of the image is good: all are masked, NaN, saturated or without noise")
     bad = 0 if image.mask is None else np.count_nonzero(image.mask)

@@ -13,7 +13,8 @@ from astropy.nddata import CCDData, StdDevUncertainty, VarianceUncertainty
 from astropy.wcs import WCS
 
 from deconjugate.astro import read_image, write_image
-from deconjugate.astro.fits import read_others
+from deconjugate.astro.fits import read_frame, read_others
+from deconjugate.astro.scratch import Scratch, is_mapped
 
 rng = np.random.default_rng(11)
 IMAGE = rng.normal(10.0, 2.0, (37, 41)).astype(np.float32)
@@ -418,3 +419,29 @@ def test_full_disk_or_interrupt_leaves_the_old_output(tmp_path, monkeypatch, err
         write_image(path, image, overwrite=True)
     assert path.read_text() == "precious"
     assert os.listdir(tmp_path) == ["out.fits"]
+
+
+@pytest.mark.parametrize("kind", ["float", "scaled", "unsigned", "cube", "gzip"])
+def test_large_images_are_read_in_strips_and_are_the_same(tmp_path, monkeypatch, kind):
+    rng = np.random.default_rng(8)
+    data = rng.normal(100.0, 5.0, (43, 29)).astype(np.float32)
+    hdu = fits.PrimaryHDU(np.stack([data, 2 * data, data]) if kind == "cube" else data)
+    if kind == "scaled":
+        hdu = fits.PrimaryHDU((10 * data).astype(np.int16))
+        hdu.header.update({"BSCALE": 0.1, "BZERO": 7.0, "BLANK": int(hdu.data[3, 4])})
+    elif kind == "unsigned":
+        hdu = fits.PrimaryHDU(data.astype(np.uint16))
+    else:
+        hdu.data[..., 3, 4] = np.nan
+    path = tmp_path / ("image.fits.gz" if kind == "gzip" else "image.fits")
+    hdu.writeto(path)
+    plane = 1 if kind == "cube" else None
+    whole = read_image(path, plane=plane)
+    monkeypatch.setattr("deconjugate.astro.hdus.SMALL", 0)
+    monkeypatch.setattr("deconjugate.astro.scratch.SMALL", 0)
+    monkeypatch.setattr("deconjugate.astro.scratch.STRIP", 1000)
+    image = read_frame(path, plane=plane, scratch=Scratch(tmp_path)).image
+    assert is_mapped(image.data)
+    assert image.data.dtype == whole.data.dtype
+    np.testing.assert_array_equal(image.data, whole.data)
+    assert kind == "unsigned" or image.mask[3, 4]
