@@ -9,6 +9,8 @@ from deconjugate.astro.apertures import close_fluxes
 
 FLUX_TOLERANCE = 0.3  # sigmas of weighted residual flux that a source may keep, unless another is given
 FLUX_WEIGHT = 10.0  # of the source terms beside the coefficients: a source is one number, its coefficients many
+FALLING = 0.98  # of the energy of a plane before a step: one that stays above has come to rest
+METRIC_WIDTH, LEAST_METRIC = 1.5, 0.01  # native pixels by which light is smoothed; of the mean, what all pixels have
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,7 @@ def debias(
     fitted = model.apply(start)
     terms = _Terms(model, dictionary, support, s, fitted)
     x = start.copy()
-    metric = _metric(model, start, support.allowed)
+    metric = light_metric(model, start, support.allowed)
     planes, fluxes = terms.measure(data - fitted)
     energy, falling = terms.energy(planes), True
     direction, slope, iteration = None, 1.0, 0
@@ -104,7 +106,7 @@ def debias(
             planes -= length * along
             fluxes = fluxes - length * flux_along
         before, energy = energy, terms.energy(planes)
-        falling = energy < 0.98 * before
+        falling = energy < FALLING * before
         iteration += 1
     done = _reached(energy, terms.counts, fluxes, falling, flux_tolerance)
     if maxiter:
@@ -155,8 +157,8 @@ def _reached(energy, counts, fluxes, falling, tolerance):
     return bool(np.all((energy <= counts) | ~np.asarray(falling)) and np.all(np.abs(fluxes) <= tolerance))
 
 
-def _metric(model, image, allowed):
-    """Smoothed image plus a little, on the allowed pixels: how readily each may change."""
-    smooth = scipy.ndimage.gaussian_filter(np.abs(image), 1.5 * model.upsample)
+def light_metric(model, image, allowed):
+    """How readily each pixel may change, its smoothed light plus a little on the allowed ones."""
+    smooth = scipy.ndimage.gaussian_filter(np.abs(image), METRIC_WIDTH * model.upsample)
     level = float(smooth[allowed].mean()) if allowed.any() else 1.0
-    return np.where(allowed, smooth + 0.01 * level, 0.0).astype(np.float32)
+    return np.where(allowed, smooth + LEAST_METRIC * level, 0.0).astype(np.float32)

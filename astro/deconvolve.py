@@ -7,7 +7,7 @@ import numpy as np
 
 from deconjugate.astro.forward import RINGING
 from deconjugate.astro.frame_psf import FramePsf
-from deconjugate.astro.guess import GivenGuess, choose_guess
+from deconjugate.astro.guess import GivenGuess, SparseGuess, choose_guess
 from deconjugate.astro.observation import observation
 from deconjugate.astro.scratch import Scratch, forget
 from deconjugate.astro.simulate import target_psf
@@ -152,7 +152,8 @@ def deconvolve(
     seed : int
         Of what is drawn at random: nothing unless ``uncertainty`` is asked for.
     device : "auto", "cpu", "cuda" or "cuda:N"
-        Where the network runs, all else runs on the processor; "auto" takes a GPU where there is one.
+        Where all steps run, stamps and tiles in batches; "auto" takes a GPU where there is one, but for the classical
+        path. With a ``dictionary`` other than the starlet, or a ``guess``, the network alone runs there.
     tile : int, optional
         Side in native pixels of overlapping tiles; default one piece up to 2304 fine pixels a side, 1152 where the PSF
         varies.
@@ -198,7 +199,8 @@ def deconvolve(
     tile = default // upsample if tile is None else tile, 2 * reach + 16
     tiles = tiling(shape, *tile)
     scales = _scales(n_scales, tiles.size)
-    settings = Settings(guess, dictionary, scales, k_sigma, regularization, positivity, maxiter, stages)
+    device = steps_device(device, guess, dictionary)
+    settings = Settings(guess, dictionary, scales, k_sigma, regularization, positivity, maxiter, stages, device)
 
     from tqdm import tqdm
 
@@ -208,14 +210,55 @@ def deconvolve(
     psfs, rng = None, np.random.default_rng(seed)
     total = n * len(tiles.places()) * (1 + (uncertainty or 0))
     with tqdm(total=total, disable=not shown, desc="deconvolve", unit="tile", file=sys.stderr) as bar:
+        if device is not None and len(tiles.places()) == 1:
+            outputs = _in_batches(tiles, upsample, fine, seen, settings, timings, bar)
         for i in range(n):
             if psfs is None or len(fine) > 1:
                 psfs = FramePsf(tiles, upsample, fine[i if len(fine) > 1 else 0])
-            outputs.append(deconvolve_frame(psfs, seen.data[i], seen.weight[i], settings, timings, bar, scratch))
+            if len(outputs) == i:
+                outputs.append(deconvolve_frame(psfs, seen.data[i], seen.weight[i], settings, timings, bar, scratch))
             if uncertainty:
-                given = outputs[-1], seen.data[i], seen.weight[i], fine[i if len(fine) > 1 else 0], upsample, tile
+                given = outputs[i], seen.data[i], seen.weight[i], fine[i if len(fine) > 1 else 0], upsample, tile
                 spreads.append(standard_deviation(*given, settings, uncertainty, rng, bar, scratch))
     return _result(seen, outputs, spreads, target_psf(), upsample, guess.origin, timings, scratch)
+
+
+def steps_device(device, guess, dictionary):
+    """The torch device that takes all steps, or None for the processor's own path, which is faster there.
+
+    Raises
+    ------
+    ValueError
+        A GPU for the classical path that is not there, or with another dictionary than the starlet.
+    """
+    if isinstance(guess, GivenGuess):
+        return None
+    if isinstance(guess, SparseGuess):
+        if device in ("auto", "cpu"):
+            return None
+        if dictionary != "starlet":
+            raise ValueError(
+                f"device is {device!r}; with the dictionary {dictionary!r} the classical path runs on the processor: "
+                'give "auto" or "cpu"'
+            )
+        from deconjugate.operators.learned.device import choose
+
+        chosen = choose(device)
+    else:
+        chosen = next(guess.network.parameters()).device
+    return chosen if chosen.type == "cuda" and dictionary == "starlet" else None
+
+
+def _in_batches(tiles, upsample, fine, seen, settings, timings, bar):
+    """Frames of one tile each, many at a time on a torch device."""
+    from deconjugate.astro.three_steps_torch import TorchSteps, deconvolve_stamps
+
+    if len(fine) > 1:
+        largest = np.max([p.shape for p in fine], axis=0)
+        fine = [np.pad(p, [((n - k) // 2,) * 2 for n, k in zip(largest, p.shape)]) for p in fine]
+    models, psfs = zip(*(FramePsf(tiles, upsample, p).at(tiles.places()[0]) for p in fine))
+    steps = TorchSteps(settings.device, settings, timings)
+    return deconvolve_stamps(steps, list(models), list(psfs), seen.data, seen.weight, bar)
 
 
 def _result(seen, frames, spreads, target, upsample, network, timings, scratch):

@@ -28,8 +28,6 @@ def choose_guess(network, device="auto"):
         Weights that cannot be used.
     """
     if network is None:
-        if device not in ("auto", "cpu"):
-            raise ValueError(f'device is {device!r}; the classical path runs on the processor: give "auto" or "cpu"')
         return SparseGuess()
     if network != "default" and not str(network).endswith(".safetensors"):
         raise ValueError(f'network is {network!r}; give "default", the path of a .safetensors file, or None')
@@ -120,7 +118,7 @@ class NetworkGuess:
         if not _touches_edge(region[model.inside], model.upsample):
             return image
         # Of a source that an edge cuts the network, which saw whole ones, makes a spike at the edge.
-        share = _inner_share(model)
+        share = inner_share(model)
         classical = SparseGuess()(model, data, weight, start, regularization, region, settings)
         return classical + share * (image - classical)
 
@@ -164,7 +162,7 @@ def _touches_edge(region, width):
     return np.count_nonzero(inner) < np.count_nonzero(region)
 
 
-def _inner_share(model):
+def inner_share(model):
     """0 at the frame's edges and beyond, 1 at EDGE native pixels from them and more, smooth between; (H, W)."""
     shares = []
     for inside, n in zip(model.inside, model.domain_shape):

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.ndimage
 
 from deconjugate.astro.sparse import starlet_symbols
-from deconjugate.astro.tikhonov import BlockSolver, laplacian, tikhonov
+from deconjugate.astro.tikhonov import BlockSolver, laplacian, preconditioner_symbol, tikhonov
 
 LADDER = (1 / 16, 1.0, 16.0)  # of lambda: crisp and noisy, balanced, smooth
 MARGIN = 8  # fine pixels around the frame that the network sees
@@ -88,7 +88,7 @@ def describe(model, level, regularization):
     rows, total = [], 0.0
     flat = np.ones(model.transfer.shape, np.complex64) * model.transfer.conj() * model.upsample**2
     for step in LADDER:
-        solver = BlockSolver(model, step * regularization * penalty + 1e-6 * level, level)
+        solver = BlockSolver(model, preconditioner_symbol(model, step * regularization * penalty, level), level)
         inverse = level * np.abs(solver.solve(flat.copy()))
         power = (symbols * inverse**2).sum(axis=(1, 2)) / (model.upsample**2 * level)
         response = (symbols * (np.abs(model.transfer) * inverse)).sum(axis=(1, 2)) / symbols.sum(axis=(1, 2))

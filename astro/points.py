@@ -9,6 +9,7 @@ import scipy.signal
 from deconjugate.astro.shape import GAUSSIAN_FWHM, fwhm_pix
 from deconjugate.astro.simulate import TARGET_FWHM
 from deconjugate.astro.support import matched_filter
+from deconjugate.operators._arrays import is_tensor, namespace
 
 MIN_SNR = 10.0  # of the filtered frame: fainter sources are never told from a galaxy
 MAX_EXTENT = 14.2  # chi^2 of three degrees of freedom: 0.3 per cent of all stars exceed it
@@ -81,7 +82,7 @@ def find_points(model, data, weight, psf):
     u = model.upsample
     width = float(fwhm_pix(psf)) / u
     half = max(2, round(HALF_WIDTH * width))
-    star = _Star(model, half)
+    star = Star(model, half)
     y, w = model.embed(data.astype(np.float64)), model.embed(weight.astype(np.float64))
     peaks = _peaks(data, weight, psf, width, u) + [s.start for s in model.frame]
     peaks = peaks[_seen(w, peaks, star)]
@@ -91,20 +92,20 @@ def find_points(model, data, weight, psf):
     flux = y[tuple(peaks.T)] / star.peak
     for _ in range(PASSES):
         residual = y - model.apply(point_image(model, Points(*places.T, flux)).astype(np.float32))
-        for some in _batches(len(flux)):
+        for some in batches(len(flux)):
             pixels = star.window(peaks[some])
             terms = star.templates(*pixels, places[some], 1)
-            normal, gradient = _normal_equations(terms, w[pixels], residual[pixels])
+            normal, gradient = normal_equations(terms, w[pixels], residual[pixels])
             step = np.linalg.solve(normal, gradient[..., None])[..., 0]
             flux[some] = np.maximum(flux[some] + step[:, 0], 0.1 * flux[some])
             places[some] += np.clip(step[:, 1:] / flux[some, None], -0.5 * u, 0.5 * u)
     residual = y - model.apply(point_image(model, Points(*places.T, flux)).astype(np.float32))
     moments = (u * width / GAUSSIAN_FWHM) ** 2, (TARGET_FWHM / GAUSSIAN_FWHM) ** 2
     proven = np.abs(places - u * peaks - 0.5 * (u - 1)).max(axis=1) < 1.5 * u
-    for some in _batches(len(flux)):
+    for some in batches(len(flux)):
         pixels = star.window(peaks[some])
         terms = star.templates(*pixels, places[some], 2)
-        proven[some] &= _is_point(terms, flux[some], w[pixels], residual[pixels], moments)
+        proven[some] &= is_point(terms, flux[some], w[pixels], residual[pixels], moments)
     return Points(*places[proven].T, flux[proven])
 
 
@@ -126,7 +127,7 @@ def point_image(model, points):
     return image
 
 
-class _Star:
+class Star:
     """The effective PSF k * r summed over native pixels, at any place, with its derivatives: by its Fourier series."""
 
     def __init__(self, model, half):
@@ -150,15 +151,21 @@ class _Star:
 
     def templates(self, rows, columns, places, order):
         """Stars of flux 1 at ``places`` and their derivatives up to ``order`` there: (n, 1, 3 or 6, w, w)."""
-        down, across = (
-            np.exp(2j * np.pi * f * (self.upsample * pixels[..., None] - x[:, None, None]))
-            for f, pixels, x in zip(self.frequencies, (rows[:, :, 0], columns[:, 0]), places.T)
-        )
-        slopes = [-2j * np.pi * f for f in self.frequencies]
-        halfway = [(down * slopes[0] ** i) @ self.spectrum for i in range(order + 1)]
-        turned = [np.swapaxes(across * slopes[1] ** j, 1, 2) for j in range(order + 1)]
-        orders = [(i - j, j) for i in range(order + 1) for j in range(i + 1)]
-        return np.stack([(halfway[i] @ turned[j]).real for i, j in orders], axis=1)
+        return templates(self.frequencies, self.spectrum, self.upsample, rows, columns, places, order)
+
+
+def templates(frequencies, spectrum, upsample, rows, columns, places, order):
+    """What :meth:`Star.templates` gives, of arrays or of tensors: one spectrum (F, G) for all stars or (n, F, G)."""
+    xp = namespace(spectrum)
+    down, across = (
+        xp.exp(2j * np.pi * f * (upsample * pixels[..., None] - x[:, None, None]))
+        for f, pixels, x in zip(frequencies, (rows[:, :, 0], columns[:, 0]), places.T)
+    )
+    slopes = [-2j * np.pi * f for f in frequencies]
+    halfway = [(down * slopes[0] ** i) @ spectrum for i in range(order + 1)]
+    turned = [xp.swapaxes(across * slopes[1] ** j, 1, 2) for j in range(order + 1)]
+    orders = [(i - j, j) for i in range(order + 1) for j in range(i + 1)]
+    return xp.stack([(halfway[i] @ turned[j]).real for i, j in orders], 1)
 
 
 def _peaks(data, weight, psf, width, upsample):
@@ -178,33 +185,47 @@ def _seen(weight, peaks, star):
     return inside
 
 
-def _normal_equations(terms, weight, residual):
+def normal_equations(terms, weight, residual):
     """Normal matrices and right-hand sides; a trace of their trace keeps them regular whatever is masked."""
-    normal = np.einsum("nkij,nij,nlij->nkl", terms, weight, terms, optimize=True)
-    normal += 1e-10 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(normal.shape[1])
-    return normal, np.einsum("nkij,nij,nij->nk", terms, weight, residual, optimize=True)
+    xp = namespace(terms)
+    flat = terms.reshape(*terms.shape[:2], -1)
+    weighted = flat * weight.reshape(len(flat), 1, -1)
+    normal = weighted @ xp.swapaxes(flat, 1, 2)
+    normal = normal + 1e-10 * xp.einsum("nkk->n", normal)[:, None, None] * _identity(normal)
+    return normal, (weighted @ residual.reshape(len(flat), -1, 1))[..., 0]
 
 
-def _is_point(terms, flux, weight, residual, moments):
+def is_point(terms, flux, weight, residual, moments):
     """Whether the residual of each star is noise, on the whole and along the second derivatives of the PSF.
 
-    A Gaussian of second moment m added to a star of flux f is b = f m / 2 on both axes, to first order.
+    A Gaussian of second moment m added to a star of flux f is b = f m / 2 on both axes, to first order. ``moments``
+    are those of the PSF, one for all stars or (n,), and of the target.
     """
-    normal, gradient = _normal_equations(terms, weight, residual)
+    xp = namespace(terms)
+    normal, gradient = normal_equations(terms, weight, residual)
     fitted, mixed, second = normal[:, :3, :3], normal[:, :3, 3:], normal[:, 3:, 3:]
-    eliminate = np.swapaxes(np.linalg.solve(fitted, mixed), 1, 2)
-    covariance = np.linalg.inv(second - eliminate @ mixed)
+    eliminate = xp.swapaxes(xp.linalg.solve(fitted, mixed), 1, 2)
+    covariance = xp.linalg.inv(second - eliminate @ mixed)
     b = covariance @ (gradient[:, 3:, None] - eliminate @ gradient[:, :3, None])
-    spare = np.square(0.5 * TOLERANCE * moments[0] * flux)[:, None, None] * np.eye(3)
-    extent = np.sum(b * np.linalg.solve(covariance + spare, b), axis=(1, 2))
-    freedom = np.count_nonzero(weight, axis=(1, 2)) - 3.0
-    chi2 = np.sum(weight * residual**2, axis=(1, 2)) - (TOLERANCE * flux) ** 2 * normal[:, 0, 0]
-    misfit = (chi2 - freedom) / np.sqrt(2.0 * freedom)
-    both = np.array([1.0, 0.0, 1.0])
-    size = (b[:, :, 0] @ both + EXCLUSION * np.sqrt(both @ covariance @ both)) / flux
-    largest = min(share * moment for share, moment in zip(MAX_SIZE, moments))
-    return (extent < MAX_EXTENT) & (misfit < MAX_MISFIT) & (size < largest)
+    spare = ((0.5 * TOLERANCE * moments[0] * flux) ** 2)[:, None, None] * _identity(covariance)
+    extent = (b * xp.linalg.solve(covariance + spare, b)).sum((1, 2))
+    freedom = (weight != 0).sum((1, 2)) - 3.0
+    chi2 = (weight * residual**2).sum((1, 2)) - (TOLERANCE * flux) ** 2 * normal[:, 0, 0]
+    misfit = (chi2 - freedom) / xp.sqrt(2.0 * freedom)
+    # The sums over both axes of b and of its covariance.
+    variance = covariance[:, 0, 0] + covariance[:, 2, 2] + 2.0 * covariance[:, 0, 2]
+    size = (b[:, 0, 0] + b[:, 2, 0] + EXCLUSION * xp.sqrt(variance)) / flux
+    proven = (extent < MAX_EXTENT) & (misfit < MAX_MISFIT)
+    for share, moment in zip(MAX_SIZE, moments):
+        proven = proven & (size < share * moment)
+    return proven
 
 
-def _batches(count):
+def _identity(matrices):
+    """The unit matrix for a stack of square ones."""
+    n = matrices.shape[-1]
+    return matrices.new_ones(n).diag() if is_tensor(matrices) else np.eye(n)
+
+
+def batches(count):
     return [slice(i, i + BATCH) for i in range(0, count, BATCH)]

@@ -51,7 +51,7 @@ def find_support(model, dictionary, data, weight, psf, k_sigma=3.0):
     good = weight > 0
     whitened = (_filled(data, good) * np.sqrt(_filled(weight, good))).astype(data.dtype)
     starlet = dictionary if isinstance(dictionary, Starlet) else Starlet(data.shape, dictionary.n_scales)
-    noise = _unit_noise(starlet).astype(data.dtype)
+    noise = unit_noise(starlet).astype(data.dtype)
     planes = starlet.apply(whitened) / noise
     if dictionary is starlet:
         coefficients = starlet.multiresolution_support(planes * noise, noise, k_sigma)
@@ -60,7 +60,7 @@ def find_support(model, dictionary, data, weight, psf, k_sigma=3.0):
     detection = k_sigma + DETECTION_MARGIN
     sky = np.median(data[good])  # a constant left in the data is no source
     seed = matched_filter(np.where(good, data - sky, 0.0), weight, psf, model.upsample) > detection
-    width = _rms_width(psf) / model.upsample
+    width = rms_width(psf) / model.upsample
     for j in range(starlet.n_scales):
         if 2.0**j >= 2.0 * width:
             seed |= planes[j] > detection
@@ -88,14 +88,19 @@ def matched_filter(data, weight, psf, upsample):
     psf : (odd, odd) array on the fine grid
     upsample : int
     """
+    effective = effective_psf(psf, upsample)
+    signal = Convolution(data.shape, effective).adjoint(weight * data)
+    variance = Convolution(data.shape, effective**2).adjoint(weight)
+    return signal / np.sqrt(np.maximum(variance, 1e-6 * variance.max()))
+
+
+def effective_psf(psf, upsample):
+    """D p, its source in the middle of a native pixel."""
     pads = [(n // 2 // upsample + 1) * upsample + upsample // 2 - n // 2 for n in psf.shape]
     sides = [(2 * (n // 2 // upsample + 1) + 1) * upsample for n in psf.shape]
     fine = np.zeros(sides)
     fine[pads[0] : pads[0] + psf.shape[0], pads[1] : pads[1] + psf.shape[1]] = psf
-    effective = Binning(sides, upsample).apply(fine)
-    signal = Convolution(data.shape, effective).adjoint(weight * data)
-    variance = Convolution(data.shape, effective**2).adjoint(weight)
-    return signal / np.sqrt(np.maximum(variance, 1e-6 * variance.max()))
+    return Binning(sides, upsample).apply(fine)
 
 
 def _filled(values, good):
@@ -116,7 +121,7 @@ def _filled(values, good):
     return out
 
 
-def _unit_noise(starlet):
+def unit_noise(starlet):
     """Standard deviation of every coefficient of unit white noise; mirrored edges nearly double it.
 
     Away from the edges it is constant, so that a small frame tells that of a large one.
@@ -139,7 +144,7 @@ def _noise_of_small(shape, n_scales):
     return Starlet(shape, n_scales).noise_planes(np.ones(shape))
 
 
-def _rms_width(psf):
+def rms_width(psf):
     """Gaussian sigma with the noise-equivalent area of the PSF: 1 / (4 pi sum p^2) = sigma^2."""
     return float(np.sqrt(1.0 / (4.0 * np.pi * np.sum(psf**2))))
 

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -29,6 +30,7 @@ class Settings:
     positivity: bool
     maxiter: int
     stages: bool = True  # whether to keep what the first two steps give
+    device: object = None  # torch device that takes all steps; None: NumPy and Numba, with the network where it is
 
 
 def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None):
@@ -49,36 +51,45 @@ def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None):
     sources = scratch.zeros(data.shape, bool)
     lambdas, replaced, mismatch = [], [], 0.0
 
-    def here(target, model):
+    def target_of(place):
+        return tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))
+
+    def here(place, model):
         """The settings, with that part of a given guess which a tile sees."""
         if not isinstance(settings.guess, GivenGuess):
             return settings
         # Light goes on beyond the edges; what it does there is not known, and least wrong as a mirror image.
-        piece = np.pad(settings.guess.image, [(m * u, m * u) for m in margin], mode="reflect")[target] / unit
+        piece = np.pad(settings.guess.image, [(m * u, m * u) for m in margin], mode="reflect")[target_of(place)] / unit
         sizes = zip(model.domain_shape, piece.shape)
         return replace(settings, guess=GivenGuess(np.pad(piece.astype(np.float32), [(0, n - k) for n, k in sizes])))
 
-    for place in tiles.places():
-        y, w = _in_units(data[place], weight[place], unit)
-        if (w > 0).any():
-            model, psf = psfs.at(place)
-            window = tiles.window(place, margin)
-            target = tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))
-            images, found, lam, other = _three_steps(model, psf, y, w, here(target, model), timings)
-            lambdas.append(lam)
-            replaced.append(other)
-            mismatch = max(mismatch, model.mismatch)
-            weights = np.repeat(np.repeat(window.astype(np.float32), u, axis=0), u, axis=1)
-            for name in kept:
-                stages[name][target] += weights * images[name][: weights.shape[0], : weights.shape[1]]
-            used = tiles.window(place) > 0
-            if found.coefficients.shape == support[(..., *place)].shape:
-                support[(..., *place)] |= found.coefficients & used
-            sources[place] |= (found.sources > 0) & used
-            forget(*stages.values(), support, sources)
+    def lit(place):
+        """Whether a tile has data."""
+        if (weight[place] > 0).any():
+            return True
+        bar.update()
+        return False
+
+    given = partial(_in_units, data, weight, unit)
+    places = [place for place in tiles.places() if lit(place)]
+    for place, images, coefficients, shown, lam, other, off in _results(psfs, given, places, here, settings, timings):
+        window = tiles.window(place, margin)
+        target = target_of(place)
+        lambdas.append(lam)
+        replaced.append(other)
+        mismatch = max(mismatch, off)
+        weights = np.repeat(np.repeat(window.astype(np.float32), u, axis=0), u, axis=1)
+        for name in kept:
+            stages[name][target] += weights * images[name][: weights.shape[0], : weights.shape[1]]
+        used = tiles.window(place) > 0
+        if coefficients.shape == support[(..., *place)].shape:
+            support[(..., *place)] |= coefficients & used
+        sources[place] |= shown & used
+        forget(*stages.values(), support, sources)
         bar.update()
     residual = scratch.zeros(data.shape)
-    counts, modelled = _residual(residual, psfs, stages["debiased"], data, weight, sources, unit, margin)
+    given = residual, psfs, stages["debiased"], data, weight, sources, unit, margin
+    counts, modelled = _residual(*given, settings.device)
     chi2 = sum(float(np.square(residual[rows], dtype=np.float64).sum()) for rows in strips(residual))
     chi2 /= np.count_nonzero(weight)
     forget(residual)
@@ -92,11 +103,25 @@ def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None):
     return Frame(stages, residual, support, chi2, ratio, mismatch, float(np.median(lambdas)), np.mean(replaced))
 
 
+def _results(psfs, given, places, here, settings, timings):
+    """The steps of every tile: its place, images on the padded fine grid, coefficients and sources that are
+    significant, lambda, whether the network's image was replaced, and the mismatch of the model."""
+    if settings.device is not None:
+        from deconjugate.astro.three_steps_torch import TorchSteps, tile_results
+
+        yield from tile_results(TorchSteps(settings.device, settings, timings), psfs, given, places)
+        return
+    for place in places:
+        model, psf = psfs.at(place)
+        images, found, lam, other = _three_steps(model, psf, *given(place), here(place, model), timings)
+        yield place, images, found.coefficients, found.sources > 0, lam, other, model.mismatch
+
+
 def _three_steps(model, psf, data, weight, settings, timings):
     """The three steps on one tile; images on the padded fine grid, the support, lambda, was the network replaced."""
     dictionary = make_dictionary(settings.dictionary, data.shape, settings.n_scales)
     y, w = model.embed(data), model.embed(weight)
-    clock = _Clock(timings)
+    clock = Clock(timings)
     lam = settings.regularization
     lam = choose_regularization(model, y, w) if lam == "auto" else float(lam)
     first = tikhonov(model, y, w, lam, rtol=STEP_1)
@@ -144,7 +169,7 @@ def _three_steps(model, psf, data, weight, settings, timings):
     return images, support, lam, replaced
 
 
-def _residual(residual, psfs, image, data, weight, sources, unit, margin):
+def _residual(residual, psfs, image, data, weight, sources, unit, margin, device):
     """Fill in (y - A x) / sigma, for x on frame and margin; the counts of data and model in the sources."""
     tiles, u = psfs.tiles, psfs.upsample
     counts = modelled = 0.0
@@ -153,8 +178,8 @@ def _residual(residual, psfs, image, data, weight, sources, unit, margin):
         piece = image[tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))]
         padded = np.zeros(model.domain_shape, np.float32)
         padded[: piece.shape[0], : piece.shape[1]] = piece
-        fitted = model.apply(padded)[model.frame]
-        y, w = _in_units(data[place], weight[place], unit)
+        fitted = _applied(model, padded, device)[model.frame]
+        y, w = _in_units(data, weight, unit, place)
         share = tiles.window(place).astype(np.float32)
         residual[place] += share * (y - fitted) * np.sqrt(w)
         inside = np.where(sources[place] & (w > 0), share, np.float32(0.0))
@@ -164,8 +189,16 @@ def _residual(residual, psfs, image, data, weight, sources, unit, margin):
     return counts, modelled
 
 
-def _in_units(data, weight, unit):
-    return (data / unit).astype(np.float32), (weight * unit**2).astype(np.float32)
+def _applied(model, image, device):
+    if device is None:
+        return model.apply(image)
+    import torch
+
+    return model.apply(torch.from_numpy(image).to(device)).numpy(force=True)
+
+
+def _in_units(data, weight, unit, place):
+    return (data[place] / unit).astype(np.float32), (weight[place] * unit**2).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +215,7 @@ class Frame:
     replaced: float
 
 
-class _Clock:
+class Clock:
     """Adds the seconds since its last call to a step."""
 
     def __init__(self, timings):

@@ -56,9 +56,9 @@ def preconditioner_symbol(model, penalty, mean):
     """Q of the block solve that preconditions step 1, for data of a mean weight.
 
     At low frequencies, where the penalty is next to nothing beside the data, the solve would be the difference of two
-    numbers a million times its size. A thousandth of |a|^2 more there costs no step and keeps rounding where it is.
+    numbers a million times its size. A hundredth of |a|^2 more there costs no step and keeps rounding where it is.
     """
-    return penalty + mean * (1e-6 + 1e-3 * abs(model.transfer) ** 2)
+    return penalty + mean * (1e-6 + 1e-2 * abs(model.transfer) ** 2)
 
 
 def tikhonov(model, data, weight, regularization, *, rtol=1e-3, maxiter=60):

@@ -1,6 +1,8 @@
-"""NumPy arrays and torch tensors told apart, without importing torch."""
+"""NumPy arrays and torch tensors under one face, without importing torch."""
 
 import sys
+
+import numpy as np
 
 
 def is_tensor(x):
@@ -11,4 +13,9 @@ def is_tensor(x):
 
 def single(x):
     """An array or a tensor in single precision."""
-    return x.float() if is_tensor(x) else x.astype("float32")
+    return x.float() if is_tensor(x) else x.astype(np.float32)
+
+
+def namespace(x):
+    """torch for a tensor, else NumPy: for what both call by one name."""
+    return sys.modules["torch"] if is_tensor(x) else np

@@ -5,7 +5,7 @@ from deconjugate.astro import PSF, simulate
 from deconjugate.astro.debias import FLUX_TOLERANCE, debias
 from deconjugate.astro.forward import DataModel
 from deconjugate.astro.sparse import FINE, gradient_noise, sparse_deconvolution, starlet_symbols
-from deconjugate.astro.support import _unit_noise, find_support, matched_filter
+from deconjugate.astro.support import find_support, matched_filter, unit_noise
 from deconjugate.astro.tikhonov import choose_regularization, tikhonov
 from deconjugate.operators import Starlet, dictionary
 
@@ -54,7 +54,7 @@ def test_nothing_is_found_in_noise(case):
         assert not support.allowed.any()
 
 
-def test_matched_filter_has_unit_noise_and_the_snr_of_a_star():
+def test_matched_filter_hasunit_noise_and_the_snr_of_a_star():
     psf = PSF.moffat(3.0).fine(2)
     frame = np.random.default_rng(0).standard_normal((64, 81))
     weight = np.full(frame.shape, 0.25)
@@ -167,4 +167,4 @@ def test_splitting_reaches_the_minimum_of_the_l1_problem():
 @pytest.mark.parametrize("shape", [(40, 210), (150, 61)])
 def test_noise_of_a_large_frame_is_read_from_a_small_one(shape):
     starlet = Starlet(shape, 3)
-    np.testing.assert_allclose(_unit_noise(starlet), starlet.noise_planes(np.ones(shape)), rtol=1e-12)
+    np.testing.assert_allclose(unit_noise(starlet), starlet.noise_planes(np.ones(shape)), rtol=1e-12)

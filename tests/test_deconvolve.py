@@ -237,7 +237,7 @@ def test_input_is_left_alone(scene):
         ({"k_sigma": 0.0}, "k_sigma is 0.0; give a positive number"),
         ({"regularization": -1.0}, "regularization is -1.0; give"),
         ({"uncertainty": 2}, "uncertainty is 2; give a whole number, 4 or more"),
-        ({"device": "cuda"}, "device is 'cuda'; the classical path runs on the processor"),
+        ({"device": "gpu"}, "device is 'gpu'; choose from auto, cpu, cuda"),
         ({"n_scales": 9}, "n_scales is 9; frames of"),
         ({"noise": np.ones((3, 4))}, r"noise has shape \(3, 4\); the image has"),
         ({"noise": 0.0}, "noise is zero, negative or NaN on 2236 pixels"),

@@ -4,7 +4,7 @@ import pytest
 from deconjugate.astro import PSF, deconvolve, simulate
 from deconjugate.astro.forward import DataModel
 from deconjugate.astro.metrics import nmse
-from deconjugate.astro.points import BATCH, Points, _is_point, _normal_equations, _Star, find_points, point_image
+from deconjugate.astro.points import BATCH, Points, Star, find_points, is_point, normal_equations, point_image
 from deconjugate.astro.shape import fwhm_pix
 
 PROFILE = PSF.moffat(3.0)
@@ -122,7 +122,7 @@ def test_more_stars_than_a_batch():
 
 def test_templates_are_what_the_model_sees_and_their_derivatives():
     model = DataModel((41, 47), PROFILE.fine(2), 2)
-    star = _Star(model, 5)
+    star = Star(model, 5)
     peak = np.array([[25, 27]])
     pixels = star.window(peak)
 
@@ -149,9 +149,9 @@ def test_points_keep_their_flux_and_wrap():
 
 def test_a_singular_window_is_no_crash():
     terms = np.ones((1, 6, 5, 5))
-    normal, _gradient = _normal_equations(terms, np.ones((1, 5, 5)), np.zeros((1, 5, 5)))
+    normal, _gradient = normal_equations(terms, np.ones((1, 5, 5)), np.zeros((1, 5, 5)))
     assert np.linalg.matrix_rank(normal[0] / normal.max(), tol=1e-13) == 6
-    assert _is_point(terms, np.ones(1), np.ones((1, 5, 5)), np.zeros((1, 5, 5)), (6.5, 0.72)).shape == (1,)
+    assert is_point(terms, np.ones(1), np.ones((1, 5, 5)), np.zeros((1, 5, 5)), (6.5, 0.72)).shape == (1,)
 
 
 @pytest.mark.parametrize("snr", [50, 5000])
