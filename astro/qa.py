@@ -1,6 +1,14 @@
 """A page of pictures that shows what a deconvolution did."""
 
+import warnings
+from dataclasses import dataclass
+
 import numpy as np
+
+from deconjugate.astro.scratch import forget
+
+SHOWN = 1024  # pixels of the input along an axis of a picture; of more, means are shown
+BAND = 64  # rows of a picture at a time
 
 
 def qa_page(path, image, result, psf, *, upsample, background=0.0, per_area=False, title="", overwrite=False):
@@ -32,18 +40,71 @@ def qa_page(path, image, result, psf, *, upsample, background=0.0, per_area=Fals
     from deconjugate.astro.atomic import write_atomically
 
     check_qa_format(path)
-    native = np.asarray(image.data if hasattr(image, "wcs") else image, dtype=np.float64) - background
-    residual = np.asarray(result.residual, dtype=np.float64)
-    mask = getattr(image, "mask", None)
-    if mask is not None:
-        native, residual = np.where(mask, np.nan, native), np.where(mask, np.nan, residual)
-    # What lies under bad pixels is a guess of the method, and is not shown.
-    sky = np.where(np.isfinite(native), background, np.nan)
-    sky = np.repeat(np.repeat(sky, upsample, 0), upsample, 1)
-    fine = np.asarray(result.image.data, dtype=np.float64) * (1 if per_area else upsample**2) - sky
-    figure = _draw(native, fine, residual, result, psf, upsample, title)
+    data = np.asarray(image.data if hasattr(image, "wcs") else image)
+    pixels = _Pixels(data, background, getattr(image, "mask", None), result, upsample, 1 if per_area else upsample**2)
+    figure = _draw(pixels, result, psf, upsample, title)
     ending = str(path).rsplit(".", 1)[-1].lower()
     write_atomically(path, lambda temporary: figure.savefig(temporary, format=ending, dpi=110), overwrite=overwrite)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pixels:
+    """What is shown of an image, some rows at a time: bad pixels NaN, for what lies under them is a guess."""
+
+    data: np.ndarray
+    background: object  # float or array
+    mask: object
+    result: object
+    upsample: int
+    counts: float  # of the input's pixels that a value of the result stands for
+
+    @property
+    def step(self):
+        """Pixels of the input, along each axis, that a pixel of a picture of the whole stands for."""
+        return -(-max(self.data.shape) // SHOWN)
+
+    def good(self, array, rows, columns):
+        values = np.asarray(array[rows, columns], dtype=np.float64)
+        return values if self.mask is None else np.where(self.mask[rows, columns], np.nan, values)
+
+    def native(self, rows, columns):
+        return self.good(self.data, rows, columns) - self._sky(rows, columns)
+
+    def fine(self, rows, columns):
+        u = self.upsample
+        part = tuple(slice(s.start * u, s.stop * u) for s in (rows, columns))
+        known = np.isfinite(self.good(self.data, rows, columns))
+        sky = np.where(known, self._sky(rows, columns), np.nan)
+        return self.counts * np.asarray(self.result.image.data[part], np.float64) - _finer(sky, u)
+
+    def residual(self, rows, columns):
+        return self.good(self.result.residual, rows, columns)
+
+    def whole(self, picture):
+        """A picture of the whole, each pixel the mean of ``step`` x ``step``, read in bands of rows."""
+        height, width = self.data.shape
+        if self.step == 1:
+            return picture(slice(0, height), slice(0, width))
+        bands = []
+        for start in range(0, height // self.step * self.step, BAND * self.step):
+            rows = slice(start, min(start + BAND * self.step, height // self.step * self.step))
+            part = picture(rows, slice(0, width // self.step * self.step))
+            part = part.reshape(-1, self.step, part.shape[1] // self.step, self.step)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of blocks without a good pixel
+                bands.append(np.nanmean(part, axis=(1, 3)))
+            self.forget()
+        return np.concatenate(bands)
+
+    def forget(self):
+        forget(self.data, self.background, self.result.image.data, self.result.residual)
+
+    def _sky(self, rows, columns):
+        return self.background if np.ndim(self.background) == 0 else self.background[rows, columns]
+
+
+def _finer(native, upsample):
+    return np.repeat(np.repeat(native, upsample, 0), upsample, 1)
 
 
 def check_qa_format(path):
@@ -76,43 +137,50 @@ def busiest_window(image, size):
     return slice(top, top + size_y), slice(left, left + size_x)
 
 
-def _draw(native, fine, residual, result, psf, upsample, title):
+def _draw(pixels, result, psf, upsample, title):
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
+    step, shape = pixels.step, pixels.data.shape
+    native, fine = pixels.whole(pixels.native), pixels.whole(pixels.fine)
+    # Of a large frame as many pixels are shown as of one that is just not large.
+    size = max(48, min(shape) // 4) if step == 1 else SHOWN // 4
+    window = [slice(s.start * step, s.stop * step) for s in busiest_window(native, -(-size // step))]
+    rows, columns = window
+    close, close_fine = pixels.native(*window), pixels.fine(*window)
     rms = 1.4826 * np.nanmedian(np.abs(native - np.nanmedian(native))) or np.nanstd(native) or 1.0
     figure = Figure(figsize=(20.0, 8.4), layout="constrained")
     axes = figure.subplots(2, 5)
-    rows, columns = busiest_window(native, max(48, min(native.shape) // 4))
-    fine_window = tuple(slice(s.start * upsample, s.stop * upsample) for s in (rows, columns))
+    top = max(np.nanpercentile(close, 99.7), 20.0 * rms)
     pictures = [
-        (axes[0, 0], native, "input", np.s_[:, :]),
-        (axes[0, 1], fine, f"deconvolved, {upsample} x finer", np.s_[:, :]),
-        (axes[1, 0], native, "input, close-up", (rows, columns)),
-        (axes[1, 1], fine, "deconvolved, close-up", fine_window),
+        (axes[0, 0], native, "input"),
+        (axes[0, 1], fine, f"deconvolved, {upsample} x finer"),
+        (axes[1, 0], close, "input, close-up"),
+        (axes[1, 1], close_fine, "deconvolved, close-up"),
     ]
-    for axis, picture, name, window in pictures:
-        top = max(np.nanpercentile(native[rows, columns], 99.7), 20.0 * rms)
-        axis.imshow(
-            stretch(picture[window], rms, top), origin="lower", cmap="inferno", vmin=0, vmax=1, interpolation="nearest"
-        )
+    for axis, picture, name in pictures:
+        axis.imshow(stretch(picture, rms, top), origin="lower", cmap="inferno", vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(name)
-    box = (columns.start - 0.5, rows.start - 0.5), columns.stop - columns.start, rows.stop - rows.start
-    from matplotlib.patches import Rectangle
-
-    axes[0, 0].add_patch(Rectangle(*box, fill=False, color="white", linewidth=0.8))
+    corner = (columns.start / step - 0.5, rows.start / step - 0.5)
+    sides = ((columns.stop - columns.start) / step, (rows.stop - rows.start) / step)
+    axes[0, 0].add_patch(Rectangle(corner, *sides, fill=False, color="white", linewidth=0.8))
+    # Means of residuals would look quieter than they are: one pixel stands for its neighbours.
+    every = np.s_[::step, ::step]
+    residual = pixels.good(result.residual, *every)
     shown = axes[0, 2].imshow(residual, origin="lower", cmap="RdBu_r", vmin=-5, vmax=5, interpolation="nearest")
     axes[0, 2].set_title("residual / sigma, input pixels")
     figure.colorbar(shown, ax=axes[0, 2], shrink=0.8)
-    scales = result.support[:-1].sum(0)
+    scales = result.support[(slice(None, -1), *every)].sum(0)
     shown = axes[0, 4].imshow(scales, origin="lower", cmap="viridis", vmin=0, vmax=len(result.support) - 1)
-    axes[0, 4].set_title("support: scales on which the input stands out")
+    axes[0, 4].set_title("support: scales that stand out")
     figure.colorbar(shown, ax=axes[0, 4], shrink=0.8)
     for axis in (*axes[0, :3], axes[0, 4], *axes[1, :2]):
         axis.set_facecolor("0.5")  # bad pixels
         axis.set_xticks([])
         axis.set_yticks([])
     _histogram(axes[1, 2], residual)
-    _power(axes[1, 4], residual)
+    middle = [slice(max(0, (n - SHOWN) // 2), max(0, (n - SHOWN) // 2) + min(n, SHOWN)) for n in shape]
+    _power(axes[1, 4], pixels.residual(*middle))
     _profiles(axes[0, 3], {"PSF of the input": psf, "PSF of the output": result.psf}, upsample)
     axes[1, 3].axis("off")
     axes[1, 3].text(0.0, 1.0, "\n".join(_numbers(result)), va="top", family="monospace", transform=axes[1, 3].transAxes)
