@@ -17,6 +17,7 @@ _ASTRAY = 100.0
 # At most so many iterations before the true residual replaces the recursion's.
 _LONGEST = 30
 # The last iteration gets the light cycle where it has to gain no more than this power of what an iteration has gained.
+# Beside jumps of the coefficient it gains less than that, and may cost three iterations.
 _LIGHT = 0.3
 # Grids of at most this many cells are worked on by one thread: waking the others costs more.
 _SERIAL = 8192
@@ -95,7 +96,7 @@ class CertifiedConjugateGradient:
                     break
                 lowest = min(lowest, norm)
                 gained = (norms[0] / norm) ** (_LIGHT / max(len(norms) - 1, 1))
-                enough = ends and len(norms) > 1 and norm <= gained * goal
+                enough = ends and level.uniform and len(norms) > 1 and norm <= gained * goal
                 (self._light if enough else self.preconditioner.apply)(r, z)
                 zr, zq, rp = kernels.products(z, r, p, q, n, chunks)
                 # Conjugate to the last direction and exact along the new one by definition, not by the recursion's
