@@ -67,7 +67,7 @@ class TorchPoisson:
         around = [[_behind(cells, axis, side, sides[axis]) for side in (0, 1)] for axis in range(3)]
         self.weights = [tuple(op._weights) for op in operators]
         self.uniform = all(op._is_uniform for op in operators) and len(set(self.weights)) == 1
-        self._faces, self._t, self._runs = {}, None, None
+        self._faces, self._weights, self._t, self._runs = {}, {}, None, None
         self.code = self._bytes(around) if self.uniform else self._with_faces(operators, around)
 
     def _bytes(self, around, transmissibility=None):
@@ -113,6 +113,12 @@ class TorchPoisson:
     def _uniform_faces(self, dtype):
         low = [self.opens(axis).to(dtype) * w for axis, w in enumerate(self.weights[0])]
         return low, self.given(dtype)
+
+    def weights_in(self, dtype):
+        """The weights of the three axes of a uniform coefficient as a tensor."""
+        if dtype not in self._weights:
+            self._weights[dtype] = torch.tensor(self.weights[0], dtype=dtype, device=self.device)
+        return self._weights[dtype]
 
     def opens(self, axis):
         """Whether the low face of each cell is open and leads to an unknown."""

@@ -8,6 +8,7 @@ worked on.
 
 import torch
 
+from deconjugate.solver.aggregate_torch import face_of, neighbour
 from deconjugate.solver.coarsen_torch import block_sum
 
 
@@ -40,13 +41,22 @@ def smooth(level, b, weights, on=None):
 def restrict_residual(level, x, b, on=None):
     """P^T (b - A x): the sum over each block, moved cells counted where they moved to."""
     r = torch.where(level.dinv > 0, (b + neighbours(level, x)) - level.diagonal * x, 0)
-    coarse = block_sum(r, level.factors)
+    return move_residuals(level, x, b, block_sum(r, level.factors))
+
+
+def move_residuals(level, x, b, coarse):
+    """Take the residuals of moved cells from the blocks they left to those they joined, in place."""
     cells, own, target = level.moved
     if len(cells):
-        moved = _at(r, level, cells)
-        flat = coarse.reshape(len(r), -1)
-        _add(flat, level, own, -moved)
-        _add(flat, level, target, moved)
+        batch, cell = _split(level, cells, level.size, len(x))
+        flat = x.reshape(len(x), -1)
+        r = b.reshape(len(b), -1)[batch, cell] - level.diagonal.reshape(-1)[cells] * flat[batch, cell]
+        for face in range(6):
+            t = face_of(level.faces[0], cells, face, level.shape)
+            r = r + t * flat[batch, neighbour(cell, face, level.shape)]
+        sums = coarse.reshape(len(x), -1)
+        _add(sums, level, own, -r)
+        _add(sums, level, target, r)
     return coarse
 
 
@@ -80,11 +90,6 @@ def _split(level, flat, size, batch):
     if len(level.dinv) == 1 and batch > 1:
         return torch.arange(batch, device=flat.device)[:, None], flat[None]
     return flat // size, flat % size
-
-
-def _at(r, level, cells):
-    batch, cell = _split(level, cells, level.size, len(r))
-    return r.reshape(len(r), -1)[batch, cell]
 
 
 def _add(flat, level, places, values):

@@ -4,7 +4,7 @@ import torch
 
 from deconjugate.operators.learned import weights as weight_files
 from deconjugate.solver import _multigrid_torch as plain
-from deconjugate.solver.aggregate_torch import moved_cells
+from deconjugate.solver.aggregate_torch import block_of, moved_cells
 from deconjugate.solver.coarsen_torch import coarsen, diagonal
 from deconjugate.solver.coarsest_torch import TorchCoarsest
 from deconjugate.solver.cut_cells_torch import TorchCutCells
@@ -135,6 +135,8 @@ class Level:
     ----------
     shape, size : of one domain
     faces : ([low faces, for each axis], given)
+    known : uint8 tensor
+        Positive at unknowns; of a uniform level the cells' bytes.
     diagonal, dinv : of A; dinv zero where there is no unknown
     relaxed, raised : tensors
         The inverse diagonal that relaxation takes, dinv but for odd periodic axes, and what these add to the diagonal.
@@ -147,10 +149,11 @@ class Level:
     def __init__(self, shape, faces, given, periodic, moved, uniform=None):
         self.shape, self.size = shape, shape[0] * shape[1] * shape[2]
         self.faces, self.periodic, self.moved, self.uniform = (faces, given), periodic, moved, uniform
-        self.factors, self.relaxation, self._weights = None, None, {}
+        self.factors, self.relaxation, self._weights, self._map = None, None, {}, None
         self.diagonal = diagonal(faces, given)
         self.dinv = _inverse(self.diagonal)
         self.odd = [a for a, n in enumerate(shape) if periodic[a] and n % 2 and n > 1]
+        self.known = uniform.code if uniform is not None else (self.dinv > 0).to(torch.uint8)
         self.relaxed, self.raised = self.dinv, None
         if self.odd:
             self.raised = torch.zeros_like(given)
@@ -166,6 +169,19 @@ class Level:
     @property
     def coarse_shape(self):
         return tuple(-(-n // c) for n, c in zip(self.shape, self.factors))
+
+    def block_map(self):
+        """The coarse cell of every cell, int32 (domains, size); None where no cell left its block."""
+        cells, _, target = self.moved
+        if not len(cells):
+            return None
+        if self._map is None:
+            m = self.coarse_shape
+            every = torch.arange(len(self.known) * self.size, device=self.known.device)
+            blocks = block_of(every, self.shape, m, self.factors)
+            blocks[cells] = target
+            self._map = (blocks % (m[0] * m[1] * m[2])).to(torch.int32).reshape(-1, self.size)
+        return self._map
 
     def weights(self, batch, dtype, device):
         """The weights of the half-sweeps for each system, (half-sweeps, batch)."""
