@@ -14,6 +14,7 @@ from deconjugate.astro.points_torch import Stars, find_points, point_images
 from deconjugate.astro.support_torch import Views, find_supports, significance
 from deconjugate.astro.three_steps import BETTER, STEP_1, Clock, Frame
 from deconjugate.astro.tikhonov_torch import choose_regularization, tikhonov
+from deconjugate.operators.learned.device import autocast
 from deconjugate.operators.starlet import Starlet
 
 BYTES = 450  # that a padded fine pixel takes at most, over all steps but the network
@@ -81,7 +82,10 @@ class TorchSteps:
         while first < len(data):
             some = slice(first, min(first + self.at_once(models[0]), len(data)))
             try:
-                yield some, *self._steps(models, psfs, data[some], weight[some], some)
+                # Half precision, and TF32, move images by more than a hundredth of a sigma.
+                with autocast(self.device, "single"):
+                    found = self._steps(models, psfs, data[some], weight[some], some)
+                yield some, *found
                 first = some.stop
             except torch.cuda.OutOfMemoryError:
                 if not self._make_room(some.stop - some.start):

@@ -110,6 +110,14 @@ def test_tiles_of_a_frame_go_together(on_tensors, varying):
     agree(on_tensors(seen.data, psf, **options), deconvolve(seen.data, psf, **options))
 
 
+def test_a_precision_chosen_outside_changes_nothing(stamps, on_tensors):
+    data = np.nan_to_num(stamps[0][3])
+    expected = on_tensors(data, PROFILE, noise=1.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = on_tensors(data, PROFILE, noise=1.0)
+    np.testing.assert_allclose(found.image.data, expected.image.data, atol=1e-3)
+
+
 def test_what_runs_where():
     network = NetworkGuess(torch.nn.Linear(1, 1))
     assert module.steps_device("auto", network, "starlet") is None
