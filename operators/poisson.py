@@ -118,13 +118,15 @@ class PoissonOperator(LinearOperator):
         if not isinstance(faces, tuple):
             faces = [_harmonic(faces, axis, pair[0] == "periodic") for axis, pair in enumerate(self.boundary)]
         faces = [face * (1.0 / h**2) for face, h in zip(faces, self.spacing)]
+        # A face given as zero is closed, and so is one whose harmonic mean is too small for a number.
+        positive = all(face.min() > 0 for face in faces)
         n0, n1, n2 = self._shape3
         if len(faces) == 2:
             faces = [faces[0], np.zeros((n0, 2, n2)), faces[1]]
         shapes = (n0 + 1, n1, n2), (n0, n1 + 1, n2), (n0, n1, n2 + 1)
         faces = tuple(np.array(f, dtype=np.float64).reshape(shape) for f, shape in zip(faces, shapes))
         kernels.close_faces(code, self._sides, *faces)
-        return kernels.code_of_faces(code, self._sides, *faces), faces
+        return code if positive else kernels.code_of_faces(code, self._sides, *faces), faces
 
     @cached_property
     def _code(self):

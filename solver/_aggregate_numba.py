@@ -34,14 +34,22 @@ def _face(s0, s1, s2, i, j, k, face):
 
 
 @njit(inline="always")
+def _wrapped(index, n):
+    """index modulo n, for one that is past an end by one at most: a division costs more than all else here."""
+    if index < 0:
+        return index + n
+    return index - n if index >= n else index
+
+
+@njit(inline="always")
 def _across(i, j, k, face, shape):
     """The cell behind a face, periodic or not: only open faces are asked about."""
     step = 2 * (face % 2) - 1
     if face < 2:
-        return (i + step) % shape[0], j, k
+        return _wrapped(i + step, shape[0]), j, k
     if face < 4:
-        return i, (j + step) % shape[1], k
-    return i, j, (k + step) % shape[2]
+        return i, _wrapped(j + step, shape[1]), k
+    return i, j, _wrapped(k + step, shape[2])
 
 
 @njit(**OPTIONS)
@@ -170,13 +178,22 @@ def find_parts(s0, s1, s2, dinv, factors, part):
 
 
 @njit(**OPTIONS)
-def _move_block(s0, s1, s2, shape, factors, bi, bj, bk, part, target, settled):
+def _move_block(s0, s1, s2, shape, factors, bi, bj, bk, part, target, settled, pull, whither):
     """Find a new block for each part of one block that does not keep it; settled says whose target counts."""
     m1, m2 = -(-shape[1] // factors[1]), -(-shape[2] // factors[2])
-    pull = np.empty(6)
-    whither = np.empty(6, np.int64)
+    waiting = 0  # a bit for each part without a new block
+    for i in range(bi * factors[0], min((bi + 1) * factors[0], shape[0])):
+        for j in range(bj * factors[1], min((bj + 1) * factors[1], shape[1])):
+            for k in range(bk * factors[2], min((bk + 1) * factors[2], shape[2])):
+                if target[i, j, k] < 0:
+                    waiting |= 1 << np.int64(part[i, j, k])
+    if waiting <= 1:
+        return
+    h0, h1, h2 = factors[0] - 1, factors[1] - 1, factors[2] - 1  # i >> h0 is the block of cell i
     for label in range(1, 9):
-        held, found = 0.0, False
+        if not waiting >> label & 1:
+            continue
+        held = 0.0
         for face in range(6):
             pull[face] = 0.0
         for i in range(bi * factors[0], min((bi + 1) * factors[0], shape[0])):
@@ -184,23 +201,20 @@ def _move_block(s0, s1, s2, shape, factors, bi, bj, bk, part, target, settled):
                 for k in range(bk * factors[2], min((bk + 1) * factors[2], shape[2])):
                     if part[i, j, k] != label or target[i, j, k] >= 0:
                         continue
-                    found = True
                     for face in range(6):
                         t = _face(s0, s1, s2, i, j, k, face)
                         if t <= 0:
                             continue
                         ii, jj, kk = _across(i, j, k, face, shape)
-                        if ii // factors[0] == bi and jj // factors[1] == bj and kk // factors[2] == bk:
+                        if ii >> h0 == bi and jj >> h1 == bj and kk >> h2 == bk:
                             if part[ii, jj, kk] != label:
                                 held += t
                         elif part[ii, jj, kk] == 0:
                             pull[face] += t
-                            whither[face] = (ii // factors[0] * m1 + jj // factors[1]) * m2 + kk // factors[2]
+                            whither[face] = ((ii >> h0) * m1 + (jj >> h1)) * m2 + (kk >> h2)
                         elif settled[ii, jj, kk] >= 0:
                             pull[face] += t
                             whither[face] = settled[ii, jj, kk]
-        if not found:
-            continue
         best = np.argmax(pull)
         if pull[best] > PULL * held:
             for i in range(bi * factors[0], min((bi + 1) * factors[0], shape[0])):
@@ -216,11 +230,11 @@ def move_parts(s0, s1, s2, factors, several, part, target, settled):
     shape = part.shape
     m1 = -(-shape[1] // factors[1])
     for row in prange(several.shape[0]):
+        bi, bj = np.int64(row) // m1, np.int64(row) % m1
+        pull, whither = np.empty(6), np.empty(6, np.int64)
         for bk in range(several.shape[1]):
             if several[row, bk]:
-                _move_block(
-                    s0, s1, s2, shape, factors, np.int64(row) // m1, np.int64(row) % m1, bk, part, target, settled
-                )
+                _move_block(s0, s1, s2, shape, factors, bi, bj, bk, part, target, settled, pull, whither)
 
 
 @njit(**OPTIONS)

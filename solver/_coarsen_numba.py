@@ -44,40 +44,42 @@ def uniform_diagonal(code, w, shape, periodic, dinv, given):
                 given[o + k] = _given_faces(code, c, i, j, k, shape, periodic, w) if c & 128 else np.float32(0)
 
 
+@njit(**OPTIONS)
+def _split_row(here, low, t, s, given):
+    """s = t where the cells here and below are unknowns; given += t where the one below is not."""
+    zero = np.float32(0)
+    for k in range(np.uint64(here.size)):
+        mine = np.float32(t[k]) if here[k] != 0 else zero
+        s[k] = mine if low[k] != 0 else zero
+        given[k] += zero if low[k] != 0 else mine
+
+
+@njit(**OPTIONS)
+def _add_given(here, high, t, given):
+    zero = np.float32(0)
+    for k in range(np.uint64(here.size)):
+        given[k] += np.float32(t[k]) if here[k] != 0 and high[k] == 0 else zero
+
+
 @njit(parallel=True, **OPTIONS)
 def split_faces(code, t0, t1, t2, periodic, s0, s1, s2, given):
     """Single-precision faces between unknowns, the low ones of every cell, and in given the sum of the others."""
     n0, n1, n2 = code.shape
-    zero = np.float32(0)
+    nothing = np.zeros(n2, np.uint8)
     for row in prange(n0 * n1):
         i, j = np.int64(row) // n1, np.int64(row) % n1
-        for k in range(n2):
-            s0[i, j, k] = zero
-            s1[i, j, k] = zero
-            s2[i, j, k] = zero
-            given[i, j, k] = zero
-            if code[i, j, k] == 0:
-                continue
-            g = 0.0
-            if code[i - 1, j, k] != 0 and (i > 0 or periodic[0]):
-                s0[i, j, k] = t0[i, j, k]
-            else:
-                g += t0[i, j, k]
-            if code[i, j - 1, k] != 0 and (j > 0 or periodic[1]):
-                s1[i, j, k] = t1[i, j, k]
-            else:
-                g += t1[i, j, k]
-            if code[i, j, k - 1] != 0 and (k > 0 or periodic[2]):
-                s2[i, j, k] = t2[i, j, k]
-            else:
-                g += t2[i, j, k]
-            if not (code[(i + 1) % n0, j, k] != 0 and (i < n0 - 1 or periodic[0])):
-                g += t0[i + 1, j, k]
-            if not (code[i, (j + 1) % n1, k] != 0 and (j < n1 - 1 or periodic[1])):
-                g += t1[i, j + 1, k]
-            if not (code[i, j, (k + 1) % n2] != 0 and (k < n2 - 1 or periodic[2])):
-                g += t2[i, j, k + 1]
-            given[i, j, k] = g
+        here, total = code[i, j], given[i, j]
+        padded = np.zeros(n2 + 2, np.uint8)
+        padded[1:-1] = here
+        if periodic[2]:
+            padded[0], padded[-1] = here[-1], here[0]
+        total[:] = 0
+        _split_row(here, code[i - 1, j] if i > 0 or periodic[0] else nothing, t0[i, j], s0[i, j], total)
+        _split_row(here, code[i, j - 1] if j > 0 or periodic[1] else nothing, t1[i, j], s1[i, j], total)
+        _split_row(here, padded[:-2], t2[i, j], s2[i, j], total)
+        _add_given(here, code[(i + 1) % n0, j] if i < n0 - 1 or periodic[0] else nothing, t0[i + 1, j], total)
+        _add_given(here, code[i, (j + 1) % n1] if j < n1 - 1 or periodic[1] else nothing, t1[i, j + 1], total)
+        _add_given(here, padded[2:], t2[i, j, 1:], total)
 
 
 @njit(**OPTIONS)

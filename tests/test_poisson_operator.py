@@ -8,6 +8,7 @@ import scipy.sparse.csgraph
 import scipy.sparse.linalg
 
 from deconjugate.operators import Cell, PoissonOperator, dot_test
+from deconjugate.operators import _poisson_numba as kernels
 
 PAIRS = [("periodic", "periodic"), *product(("neumann", "dirichlet"), repeat=2)]
 
@@ -384,3 +385,17 @@ def test_rhs_refuses():
         operator.rhs(dirichlet=np.ones(4))
     with pytest.raises(ValueError, match="flux has entries that are not finite"):
         operator.rhs(flux=np.nan)
+
+
+@pytest.mark.parametrize("boundary", ["neumann", "dirichlet", "periodic"])
+@pytest.mark.parametrize("shape", [(7, 9), (5, 6, 4), (1, 6, 3), (4, 1)])
+def test_positive_coefficients_leave_the_code_of_the_cells(shape, boundary):
+    rng = np.random.default_rng(8)
+    cells = rng.choice([0, 1, 2], shape, p=[0.2, 0.7, 0.1]).astype(np.uint8)
+    A = PoissonOperator(cells, coefficient=rng.uniform(0.1, 9, shape), boundary=boundary)
+    assert np.array_equal(A._code, kernels.code_of_faces(A._code, A._sides, *A._faces))
+
+
+def test_harmonic_means_too_small_for_a_number_close_their_faces():
+    A = PoissonOperator(np.ones((3, 4), bool), coefficient=np.full((3, 4), 1e-300))
+    assert A.n_components == 12
