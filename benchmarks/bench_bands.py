@@ -1,12 +1,14 @@
 """Colours of galaxies seen in two bands through different PSFs: before, deconvolved band by band, and matched.
 
     python benchmarks/bench_bands.py [--galaxies 24] [--seed 5] [--widths 3 4.5] [--classical] [--quick]
+    python benchmarks/bench_bands.py --uncertainty 8 [--galaxies 3]
 
 Discs with clumps, of one colour all over, or with clumps 0.55 magnitudes off their discs'; PSFs of FWHM 3 and 4.5
 native pixels (Moffat), two fine pixels to a native one, peak SNR 50 and 200 in both bands. Colours in circles of
 radius 2, 4 and 8 fine pixels at the galaxy's centre, at places drawn from its light, and on clumps of 3 % of the disc
 and more: error in magnitudes against the same circles in the truth at the target resolution, median and (root mean
 square).
+With --uncertainty: of the pixels of 2 % of the peak and more, how many are within one sigma of the truth, instead.
 "Blurred alike" is what is done without deconvolution: the sharper band convolved to the PSF of the other.
 """
 
@@ -128,12 +130,37 @@ def rows(drawn, psfs, snr, share, network, note):
     return all(0.9 < c < 1.1 for c in chi2) and all(abs(r - 1.0) < 0.02 for r in ratio)
 
 
+def calibration(drawn, psfs, count, network, note):
+    """Print the share of pixels within one sigma, by peak SNR and band."""
+    print("| peak SNR | sharper band | blurrier band |\n|---|---|---|")
+    for snr in SNRS:
+        shares = []
+        for i, (disc, _) in enumerate(drawn):
+            seen = [
+                simulate(light * disc, psf, upsample=UPSAMPLE, peak_snr=snr, seed=2 * i + b)
+                for b, (light, psf) in enumerate(zip(LIGHT, psfs))
+            ]
+            options = {"upsample": UPSAMPLE, "network": network, "uncertainty": count, "progress": False}
+            noise = [scene.noise_map for scene in seen]
+            bands = deconvolve_bands([scene.data for scene in seen], psfs, noise=noise, **options)
+            shares.append([within_one_sigma(band.image, scene.truth) for band, scene in zip(bands, seen)])
+        sharp, blurred = np.mean(shares, axis=0)
+        print(f"| {snr} | {sharp:.2f} | {blurred:.2f} |", flush=True)
+        note(f"calibration, {count} realisations, peak SNR {snr}", within_one_sigma=[sharp, blurred])
+
+
+def within_one_sigma(image, truth):
+    error = np.abs(image.data - truth) / image.uncertainty.array
+    return (error[truth > 0.02 * truth.max()] < 1.0).mean()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--galaxies", type=int, default=24)
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--widths", type=float, nargs=2, default=(3.0, 4.5), help="FWHM of the PSFs, native pixels")
     parser.add_argument("--classical", action="store_true", help="without the network")
+    parser.add_argument("--uncertainty", type=int, metavar="N", help="realisations: are the deviations right?")
     parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -145,7 +172,13 @@ def main():
     def note(name, **values):
         results.note(f"bands/{name}, {label}, seed {args.seed}", galaxies=len(drawn), **values)
 
-    print(f"{len(drawn)} discs, {label}; errors of colours in magnitudes, median (root mean square)\n")
+    about = (
+        "pixels within one sigma" if args.uncertainty else "errors of colours in magnitudes, median (root mean square)"
+    )
+    print(f"{len(drawn)} discs, {label}; {about}\n")
+    if args.uncertainty:
+        calibration(drawn, psfs, args.uncertainty, None if args.classical else "default", note)
+        return
     kinds = [f"{kind}, {radius}" for kind in ("centre", "anywhere", "clumps") for radius in RADII]
     head = ["peak SNR", "clumps", "bands", *kinds]
     print("| " + " | ".join(head) + " |\n" + "|---" * len(head) + "|")
