@@ -2,7 +2,7 @@
 
 import torch
 
-CHECK = 4  # iterations between looks at how many systems are left, where looking means waiting for the device
+CHECK = 2  # iterations between looks at how many systems are left, where looking means waiting for the device
 
 
 def conjugate_gradient(apply, precondition, b, dot, spread, *, rtol, maxiter):
@@ -11,7 +11,7 @@ def conjugate_gradient(apply, precondition, b, dot, spread, *, rtol, maxiter):
     .. math:: ||b_i - A_i x_i||_2 \\le \\mathrm{rtol} \\, ||b_i||_2
 
     A system that is there is left alone from then on, so that its answer is what it would be by itself. Whether any is
-    left is asked at every iteration on a processor, at every fourth on a GPU, which need not wait in between.
+    left is asked at every iteration on a processor, at every second on a GPU, which need not wait in between.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from deconjugate.astro.tiling import tiling
 
 AT_A_TIME = {"cpu": 2**18, "cuda": 2**23}  # fine pixels that the network takes at most, but for one piece
 LEAST_AT_A_TIME = 2**19  # of a GPU
-ROUND = {"cpu": 1, "cuda": 16}  # fine pixels to a multiple of which what it sees is widened: few sizes, large batches
+ROUND = {"cpu": 1, "cuda": 16}  # fine pixels to a multiple of which what it sees is widened: see below
 
 
 def guess_images(guess, model, data, weight, start, regularization, region, settings, at_a_time):
@@ -89,7 +89,11 @@ def _pixels(frames, views, place, device):
 
 
 def _views(model, region, multiple):
-    """First row and column, height and width of what the network sees of each frame, (N, 4) int array."""
+    """First row and column, height and width of what the network sees of each frame, (N, 4) int array.
+
+    Few sizes make large batches, but the image depends on what is seen: by 0.01 sigma where it is widened to multiples
+    of 16, which attention fills up to in any case, by a whole sigma where to more.
+    """
     ends = []
     for axis, n in zip((2, 1), model.domain_shape):
         held = region.any(axis).to(torch.uint8)

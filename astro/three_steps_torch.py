@@ -20,7 +20,7 @@ from deconjugate.operators.starlet import Starlet
 BYTES = 450  # that a padded fine pixel takes at most, over all steps but the network
 SHARE = 0.6  # of the memory that is free on a GPU
 ON_PROCESSOR = 2**18  # padded fine pixels at a time on a processor, whose caches hold no more
-LARGEST = 512  # frames at a time
+LARGEST = 2048  # frames at a time
 
 
 class Steps(NamedTuple):
@@ -49,6 +49,9 @@ class TorchSteps:
 
     def __init__(self, device, settings, timings):
         self.device, self.settings, self.timings = torch.device(device), settings, timings
+        if self.device.type == "cuda" and isinstance(settings.guess, NetworkGuess):
+            # Where a full GPU has sent the network to the processor, an earlier frame say, all stay together.
+            self.device = next(settings.guess.network.parameters()).device
         self.most, self.at_a_time = LARGEST, AT_A_TIME[self.device.type]
         self._kept = None, None
 

@@ -1,13 +1,14 @@
 """deconvolve() with all steps on a torch device, here the processor, beside the path of arrays."""
 
 import importlib
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from deconjugate.astro import PSF, deconvolve, simulate
+from deconjugate.astro import PSF, deconvolve, simulate, three_steps_torch
 from deconjugate.astro.guess import GivenGuess, NetworkGuess, SparseGuess
 from deconjugate.astro.guess_torch import AT_A_TIME
 from deconjugate.astro.parametric import parametric_galaxy
@@ -146,6 +147,7 @@ def test_a_full_gpu_is_left_for_smaller_batches_then_the_processor(stamps, on_te
     monkeypatch.setattr(TorchSteps, "_steps", steps)
     monkeypatch.setattr(TorchSteps, "at_once", lambda self, _: min(3, self.most))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(three_steps_torch, "autocast", lambda *_: nullcontext())
     monkeypatch.setitem(AT_A_TIME, "meta", 2**21)
     monkeypatch.setattr(module, "steps_device", lambda *_: torch.device("meta"))
     found = deconvolve(data, PROFILE, noise=1.0, network=network, device="cpu")
@@ -156,6 +158,9 @@ def test_a_full_gpu_is_left_for_smaller_batches_then_the_processor(stamps, on_te
     assert ("the network takes" in err) == (network is not None)
     assert ("pieces of" in err) == (network is not None)
     np.testing.assert_allclose(found.image.data, expected.image.data, atol=1e-2)
+    if network:
+        given = SimpleNamespace(guess=module.choose_guess(network, "cpu"))
+        assert TorchSteps("cuda", given, {}).device.type == "cpu"  # for the frames that follow
     monkeypatch.setattr(TorchSteps, "_steps", lambda *_: (_ for _ in ()).throw(torch.cuda.OutOfMemoryError("full")))
     with pytest.raises(torch.cuda.OutOfMemoryError, match="full"):
         on_tensors(data, PROFILE, noise=1.0, network=None)
