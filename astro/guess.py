@@ -117,7 +117,7 @@ class NetworkGuess:
         image = np.maximum(image, np.float32(0.0)) if settings.positivity else image
         if not _touches_edge(region[model.inside], model.upsample):
             return image
-        # Of a source that an edge cuts the network, which saw whole ones, makes a spike at the edge.
+        # Of a source that an edge cuts the data say little, and what is sparse errs less than what is likely.
         share = inner_share(model)
         classical = SparseGuess()(model, data, weight, start, regularization, region, settings)
         return classical + share * (image - classical)
