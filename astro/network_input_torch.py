@@ -1,15 +1,13 @@
 """What the network is told of a batch of frames: :mod:`deconjugate.astro.network_input` on a torch device."""
 
-from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from deconjugate.astro.gaussian_torch import gaussian_filter
 from deconjugate.astro.medians_torch import clipped_median, masked_median
 from deconjugate.astro.network_input import LADDER, PLANES, UNEVEN
-from deconjugate.astro.sparse import starlet_symbols
+from deconjugate.astro.sparse_torch import squared_symbols
 from deconjugate.astro.tikhonov import BlockSolver, preconditioner_symbol
 from deconjugate.astro.tikhonov_torch import squared_laplacian, tikhonov
 
@@ -63,7 +61,7 @@ def prepare(model, data, weight, balanced, regularization):
 def describe(model, level, regularization):
     """As :func:`deconjugate.astro.network_input.describe`, for (N,) levels and lambdas: (N, CONDITIONS) and (N,)."""
     u, pixels = model.upsample, model.domain_shape[0] * model.domain_shape[1]
-    symbols = _squared_symbols(model.domain_shape, model.device)  # (planes, frequencies)
+    symbols = squared_symbols(model.domain_shape, PLANES, model.device)  # (planes, frequencies)
     share = (model.columns / pixels).double().expand(model.domain_shape[0], -1).flatten()  # of all frequencies
     transfer = model.transfer.abs().flatten(1) * share
     penalty, level = squared_laplacian(model), level[:, None, None]
@@ -81,10 +79,3 @@ def describe(model, level, regularization):
         if step == 1.0:
             total = (squares.sum(1) / level[:, 0, 0]).sqrt() / u
     return (torch.cat(rows, dim=1) / 3.0 + 1.0).float(), total
-
-
-@lru_cache(maxsize=8)
-def _squared_symbols(shape, device):
-    frequencies = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]
-    full = [np.broadcast_to(s**2, (shape[0], shape[1] // 2 + 1)) for s in starlet_symbols(frequencies, PLANES)]
-    return torch.from_numpy(np.stack(full).reshape(PLANES, -1)).to(device)

@@ -1,9 +1,11 @@
 """The classical step for a batch of frames: :mod:`deconjugate.astro.sparse` for the starlet on a torch device."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 
-from deconjugate.astro.sparse import COUPLING, FINE, RELAX, gradient_noise, starlet_symbols
+from deconjugate.astro.sparse import COUPLING, FINE, RELAX, starlet_symbols
 from deconjugate.astro.tikhonov import BlockSolver
 from deconjugate.operators.starlet import Starlet
 
@@ -54,20 +56,18 @@ class _Split:
     """Coefficients of the starlet: see :class:`deconjugate.astro.sparse._StarletSplit`."""
 
     def __init__(self, model, starlet, weight, start, k_sigma, coupling, region):
-        symbols = [np.broadcast_to(s, model.models[0].transfer.shape) for s in
-                   starlet_symbols(model.frequencies, starlet.n_scales)]  # fmt: skip
-        noise = np.stack([gradient_noise(one, symbols) for one in model.models])  # (1 or N, scales)
-        largest = noise.max(axis=1, keepdims=True)
-        finer = np.arange(noise.shape[1]) < noise.argmax(axis=1)[:, None]
-        thresholds = k_sigma * np.where(finer, np.maximum(noise, FINE * largest), noise)
+        squares = squared_symbols(model.domain_shape, starlet.n_scales, model.device)
+        power = model.upsample**2 * model.transfer.abs().square() * model.columns / int(np.prod(model.domain_shape))
+        noise = (power.flatten(1).double() @ squares.T).sqrt()  # of the gradient, (1 or N, scales)
+        largest = noise.amax(1, keepdim=True)
+        finer = torch.arange(noise.shape[1], device=noise.device) < noise.argmax(1)[:, None]
+        thresholds = k_sigma * torch.where(finer, torch.maximum(noise, FINE * largest), noise)
         self.starlet = starlet
-        thresholds = torch.from_numpy(thresholds).to(start.device)
         self.largest = thresholds.amax(1)
         planes = starlet.apply(start)[:, :-1]
         sizes = torch.stack([_typical(w, region) for w in planes.unbind(1)], dim=1)
         penalties = coupling * thresholds / sizes  # (N, scales)
-        squares = torch.from_numpy(np.stack(symbols) ** 2).to(start.device)
-        self.symbol = torch.einsum("nj,jhw->nhw", penalties.float(), squares.float())
+        self.symbol = (penalties @ squares).float().unflatten(1, model.transfer.shape[1:])
         spread = model.adjoint(weight).clamp(min=0.1).sqrt()  # beyond the frame there is no weight, but still a price
         self.penalties = penalties.float()[:, :, None, None]
         self.levels = (thresholds / penalties).float()[:, :, None, None]
@@ -91,3 +91,11 @@ def _typical(values, region):
     total = held.abs().sum((1, 2), dtype=torch.float64)
     square = held.square().sum((1, 2), dtype=torch.float64)
     return torch.where(total > 0.0, square / torch.where(total > 0.0, total, 1.0), 1.0)
+
+
+@lru_cache(maxsize=8)
+def squared_symbols(shape, n_scales, device):
+    """Squares of :func:`deconjugate.astro.sparse.starlet_symbols` on a half-spectrum, (n_scales, frequencies)."""
+    frequencies = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]
+    full = [np.broadcast_to(s**2, (shape[0], shape[1] // 2 + 1)) for s in starlet_symbols(frequencies, n_scales)]
+    return torch.from_numpy(np.stack(full).reshape(n_scales, -1)).to(device)
