@@ -8,7 +8,6 @@ worked on.
 
 import torch
 
-from deconjugate.solver.aggregate_torch import face_of, neighbour
 from deconjugate.solver.coarsen_torch import block_sum
 
 
@@ -51,9 +50,9 @@ def move_residuals(level, x, b, coarse):
         batch, cell = _split(level, cells, level.size, len(x))
         flat = x.reshape(len(x), -1)
         r = b.reshape(len(b), -1)[batch, cell] - level.diagonal.reshape(-1)[cells] * flat[batch, cell]
-        for face in range(6):
-            t = face_of(level.faces[0], cells, face, level.shape)
-            r = r + t * flat[batch, neighbour(cell, face, level.shape)]
+        near, t = level.around_moved()
+        beside = flat[:, near] if len(level.dinv) == 1 else flat.reshape(-1)[near]
+        r = r + (t * beside).sum(-2)
         sums = coarse.reshape(len(x), -1)
         _add(sums, level, own, -r)
         _add(sums, level, target, r)

@@ -4,6 +4,8 @@ The rules are those of ``_aggregate_numba.py``, for all blocks at once: only blo
 eight places and six faces each.
 """
 
+from functools import lru_cache
+
 import torch
 
 # See _aggregate_numba.py.
@@ -25,17 +27,23 @@ def moved_cells(faces, dinv, periodic, factors):
         Flat indices through all domains: of the cells, of the blocks they leave, and of those that they join.
     """
     shape = dinv.shape[1:]
-    coarse = [-(-n // c) for n, c in zip(shape, factors)]
+    coarse = tuple(-(-n // c) for n, c in zip(shape, factors))
     blocks = _cut_blocks(faces, dinv, factors).nonzero()
+    none = blocks.new_zeros(0)
+    if not len(blocks):
+        return none, none, none
     grid = _Blocks(blocks, shape, coarse, factors, dinv)
-    part, several = _parts(grid, faces, dinv)
+    flat = torch.stack(faces).reshape(3, -1)
+    part, several = _parts(grid, faces_at(flat, grid.cell, neighbours_of(grid.cell, shape)), dinv)
     grid, part = grid.take(several), part[several]
     kind = torch.zeros(dinv.numel(), dtype=torch.uint8, device=dinv.device)
     kind[grid.cell[grid.inside]] = part[grid.inside].to(torch.uint8)
+    near = neighbours_of(grid.cell, shape)
+    around = near, faces_at(flat, grid.cell, near).double(), block_of(near, shape, coarse, factors)
     target = torch.full((dinv.numel(),), -1, dtype=torch.int64, device=dinv.device)
     for _ in range(2):
         # A round reads the one before it.
-        target = _move(grid, faces, part, kind, target)
+        target = _move(grid, around, part, kind, target)
     cells = (target >= 0).nonzero()[:, 0]
     return cells, block_of(cells, shape, coarse, factors), target[cells]
 
@@ -48,19 +56,29 @@ def block_of(cell, shape, coarse, factors):
     return ((domain * coarse[0] + i) * coarse[1] + j) * coarse[2] + k
 
 
-def neighbour(cell, face, shape):
-    """The flat cell behind a face, around the end of the grid where need be; face 2 a is the low one of axis a."""
+@lru_cache(maxsize=64)
+def steps_of(shape, steps, device):
+    """Strides, sizes, steps and numbers of the axes, once for each of the steps."""
     n0, n1, n2 = shape
-    stride, n = ((n1 * n2, n0), (n2, n1), (1, n2))[face // 2]
+    axes = (n1 * n2, n0), (n2, n1), (1, n2)
+    rows = [(stride, n, step, axis) for axis, (stride, n) in enumerate(axes) for step in steps]
+    return torch.tensor(rows, device=device).T.unbind(0)
+
+
+def neighbours_of(cell, shape):
+    """The flat cells behind the six faces of some, around the end of the grid where need be, along a new first axis.
+
+    Face 2 a is the low one of axis a, face 2 a + 1 the high one.
+    """
+    stride, n, step, _ = (x.reshape(-1, *[1] * cell.dim()) for x in steps_of(tuple(shape), (-1, 1), cell.device))
     at = cell // stride % n
-    step = 2 * (face % 2) - 1
     return cell + ((at + step) % n - at) * stride
 
 
-def face_of(faces, cell, face, shape):
-    """The transmissibility of one of the six faces of flat cells."""
-    t = faces[face // 2].reshape(-1)
-    return t[neighbour(cell, face, shape) if face % 2 else cell]
+def faces_at(flat, cell, near):
+    """The transmissibilities of the six faces of cells; flat (3, all cells) has the low ones."""
+    face = torch.arange(6, device=cell.device).reshape(-1, *[1] * cell.dim())
+    return flat.reshape(-1)[torch.where(face % 2 == 0, cell, near) + face // 2 * flat.shape[1]]
 
 
 class _Blocks:
@@ -119,12 +137,12 @@ def _over_blocks(x, factors, combine, filler):
     return x
 
 
-def _parts(grid, faces, dinv):
+def _parts(grid, t, dinv):
     """(part of each place: 0 keeps the block, others are numbered from 1; whether a block has several parts)."""
     places = len(grid.offsets)
     label = torch.arange(places, device=dinv.device).expand(len(grid.cell), places).clone()
-    t = [face_of(faces, grid.cell, face, grid.shape).double() for face in range(6)]
-    largest = torch.stack(t).amax(0)
+    t = t.double()
+    largest = t.amax(0)
     for a in range(places):
         for b in range(a + 1, places):
             step = [y - x for x, y in zip(grid.offsets[a], grid.offsets[b])]
@@ -133,8 +151,7 @@ def _parts(grid, faces, dinv):
             between = t[2 * step.index(1) + 1][:, a]
             strong = (between > 0) & (between >= STRONG * torch.maximum(largest[:, a], largest[:, b]))
             strong &= grid.active[:, a] & grid.active[:, b]
-            old, new = label[:, b : b + 1], label[:, a : a + 1]
-            label = torch.where(strong[:, None] & (label == old), new, label)
+            label = torch.where(strong[:, None] & (label == label[:, b : b + 1]), label[:, a : a + 1], label)
     weight = torch.zeros(label.shape, dtype=torch.float64, device=dinv.device)
     single = 1.0 / dinv.reshape(-1)[grid.cell].double()
     for place in range(places):
@@ -150,37 +167,27 @@ def _parts(grid, faces, dinv):
     return part, (part > 0).any(1)
 
 
-def _move(grid, faces, part, kind, settled):
+def _move(grid, around, part, kind, settled):
     """One round: a part joins the block that pulls it hardest, if that outweighs its ties to its own block."""
-    pull, whither, held = [], [], 0.0
-    leaves = grid.active & (part > 0)
-    own = grid.block[:, None]
-    waits = leaves & (settled[grid.cell] < 0)
-    for face in range(6):
-        t = face_of(faces, grid.cell, face, grid.shape).double()
-        there = neighbour(grid.cell, face, grid.shape)
-        block = block_of(there, grid.shape, grid.coarse, grid.factors)
-        t = torch.where(waits, t, 0.0)
-        same, other = block == own, kind[there]
-        held = held + torch.where(same & (other != part), t, 0.0)
-        keeps, moved = other == 0, settled[there] >= 0
-        pulls = ~same & (keeps | moved) & (t > 0)
-        pull.append(torch.where(pulls, t, 0.0))
-        whither.append(torch.where(pulls, torch.where(keeps, block, settled[there]), -1))
-    pull, whither = torch.stack(pull, -1), torch.stack(whither, -1)  # (blocks, places, faces)
-    group = part.clamp_min(1) - 1
-    groups = len(grid.offsets)
-    held = torch.zeros(len(part), groups, dtype=torch.float64, device=part.device).scatter_add_(1, group, held)
+    near, t, block = around
+    waits = grid.active & (part > 0) & (settled[grid.cell] < 0)
+    t = torch.where(waits, t, 0.0)
+    same, other, before = block == grid.block[:, None], kind[near], settled[near]
+    keeps = other == 0
+    pulls = ~same & (keeps | (before >= 0)) & (t > 0)
+    held = torch.where(same & (other != part), t, 0.0).sum(0)
+    pull = torch.where(pulls, t, 0.0).movedim(0, -1)  # (blocks, places, faces)
+    whither = torch.where(pulls, torch.where(keeps, block, before), -1).movedim(0, -1)
+    group, groups = part.clamp_min(1) - 1, len(grid.offsets)
+    held = held.new_zeros(len(part), groups).scatter_add_(1, group, held)
     spread = group[..., None].expand_as(pull)
-    total = torch.zeros(len(part), groups, 6, dtype=torch.float64, device=part.device).scatter_add_(1, spread, pull)
+    total = pull.new_zeros(len(part), groups, 6).scatter_add_(1, spread, pull)
     place = torch.arange(groups, device=part.device)[None, :, None].expand_as(whither)
     last = torch.full_like(whither, -1).scatter_reduce_(1, spread, torch.where(whither >= 0, place, -1), "amax")
     whither = torch.where(last >= 0, whither.gather(1, last.clamp_min(0)), -1)
-    best, where = total[..., 0], whither[..., 0]
-    for face in range(1, 6):
-        more = total[..., face] > best
-        best, where = torch.where(more, total[..., face], best), torch.where(more, whither[..., face], where)
-    where = torch.where(best > PULL * held, where, -1).gather(1, group)
+    best = total.amax(-1)
+    face = torch.where(total == best[..., None], torch.arange(6, device=part.device), 6).amin(-1, keepdim=True)
+    where = torch.where(best > PULL * held, whither.gather(-1, face)[..., 0], -1).gather(1, group)
     goes = waits & (where >= 0)
     target = settled.clone()
     target[grid.cell[goes]] = where[goes]

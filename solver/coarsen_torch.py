@@ -2,7 +2,7 @@
 
 import torch
 
-from deconjugate.solver.aggregate_torch import block_of, face_of, neighbour
+from deconjugate.solver.aggregate_torch import block_of, faces_at, neighbours_of, steps_of
 
 
 def block_sum(x, factors):
@@ -60,38 +60,40 @@ def coarsen(faces, given, moved, periodic, factors, factor, factor_given):
     known = torch.tensor(factor_given, dtype=given.dtype, device=given.device)
     extra = known * block_sum(given if stays is None else torch.where(stays, given, 0), factors)
     if len(cells):
-        _add_moved(faces, given, cells, target, periodic, factors, factor, factor_given, out, extra)
+        out = _add_moved(faces, given, cells, target, periodic, factors, factor, factor_given, out, extra)
     return out, extra
 
 
 def _add_moved(faces, given, cells, target, periodic, factors, factor, factor_given, out, extra):
-    shape, coarse = given.shape[1:], extra.shape[1:]
+    """Add the moved cells' faces and given parts; the faces of the coarse level, in new memory."""
+    shape, coarse = tuple(given.shape[1:]), tuple(extra.shape[1:])
     new = torch.full((given.numel(),), -1, dtype=torch.int64, device=given.device)
     new[cells] = target
     extra.reshape(-1).index_add_(0, target, factor_given * given.reshape(-1)[cells])
-    for face in range(6):
-        t = face_of(faces, cells, face, shape)
-        there = neighbour(cells, face, shape)
-        block = new[there]
-        done = (block >= 0) & (there < cells)  # a moved neighbour adds their face itself
-        block = torch.where(block >= 0, block, block_of(there, shape, coarse, factors))
-        t = torch.where(done, 0, (factor / factors[face // 2]) * t)
-        for axis in range(3):
-            joined, at = _shared_face(target, block, axis, coarse, periodic)
-            out[axis].reshape(-1).index_add_(0, at, torch.where(joined, t, 0))
+    near = neighbours_of(cells, shape)
+    t = faces_at(torch.stack(faces).reshape(3, -1), cells, near)
+    block = new[near]
+    done = (block >= 0) & (near < cells)  # a moved neighbour adds their face itself
+    block = torch.where(block >= 0, block, block_of(near, shape, coarse, factors))
+    share = torch.tensor([factor / c for c in factors for _ in range(2)], dtype=t.dtype, device=t.device)
+    t = torch.where(done, 0, share[:, None] * t)
+    joined, at = _shared_faces(target, block, coarse, periodic)
+    total = torch.stack(out)
+    at = at + torch.arange(3, device=at.device)[:, None, None] * extra.numel()
+    total.view(-1).index_add_(0, at.reshape(-1), torch.where(joined, t, 0).reshape(-1))
+    return list(total.unbind(0))
 
 
-def _shared_face(a, b, axis, coarse, periodic):
-    """Whether flat coarse cells a and b share a face along an axis, and the cell above that face."""
-    m0, m1, m2 = coarse
-    stride, m = ((m1 * m2, m0), (m2, m1), (1, m2))[axis]
+def _shared_faces(a, b, coarse, periodic):
+    """Whether flat coarse cells a and b share a face, for each axis, and the cells above those faces."""
+    stride, m, *_ = (x[:, None, None] for x in steps_of(coarse, (1,), a.device))
+    wraps = torch.tensor(periodic, device=a.device)[:, None, None]
     pa, pb = a // stride % m, b // stride % m
     level = a - pa * stride == b - pb * stride  # alike along the other axes
     low, high = torch.minimum(pa, pb), torch.maximum(pa, pb)
     beside = high - low == 1
-    wraps = (high - low == m - 1) & ~beside & (high > low) & periodic[axis]
-    at = torch.where(wraps, 0, high)
-    return level & (beside | wraps), a + (at - pa) * stride
+    wraps = (high - low == m - 1) & ~beside & (high > low) & wraps
+    return level & (beside | wraps), a + (torch.where(wraps, 0, high) - pa) * stride
 
 
 def diagonal(faces, given):

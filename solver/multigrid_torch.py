@@ -4,7 +4,7 @@ import torch
 
 from deconjugate.operators.learned import weights as weight_files
 from deconjugate.solver import _multigrid_torch as plain
-from deconjugate.solver.aggregate_torch import block_of, moved_cells
+from deconjugate.solver.aggregate_torch import block_of, faces_at, moved_cells, neighbours_of
 from deconjugate.solver.coarsen_torch import coarsen, diagonal
 from deconjugate.solver.coarsest_torch import TorchCoarsest
 from deconjugate.solver.cut_cells_torch import TorchCutCells
@@ -149,7 +149,8 @@ class Level:
     def __init__(self, shape, faces, given, periodic, moved, uniform=None):
         self.shape, self.size = shape, shape[0] * shape[1] * shape[2]
         self.faces, self.periodic, self.moved, self.uniform = (faces, given), periodic, moved, uniform
-        self.factors, self.relaxation, self._weights, self._map = None, None, {}, None
+        self.factors, self.relaxation, self._weights = None, None, {}
+        self._map = self._around = None
         self.diagonal = diagonal(faces, given)
         self.dinv = _inverse(self.diagonal)
         self.odd = [a for a, n in enumerate(shape) if periodic[a] and n % 2 and n > 1]
@@ -182,6 +183,13 @@ class Level:
             blocks[cells] = target
             self._map = (blocks % (m[0] * m[1] * m[2])).to(torch.int32).reshape(-1, self.size)
         return self._map
+
+    def around_moved(self):
+        """The cells behind the six faces of the moved ones, flat through all domains, and the transmissibilities."""
+        if self._around is None:
+            near = neighbours_of(self.moved[0], self.shape)
+            self._around = near, faces_at(torch.stack(self.faces[0]).reshape(3, -1), self.moved[0], near)
+        return self._around
 
     def weights(self, batch, dtype, device):
         """The weights of the half-sweeps for each system, (half-sweeps, batch)."""
