@@ -54,6 +54,12 @@ def stamps():
     return np.where(mask, np.nan, data), mask
 
 
+def gaussian(width):
+    """A small PSF, so that tiles may be small."""
+    profile = np.exp(-0.5 * (np.arange(-8, 9) / width) ** 2)
+    return np.outer(profile, profile) / profile.sum() ** 2
+
+
 def agree(found, expected, image=1e-2, flux=1e-4):
     """Fluxes, sources and images are the same."""
     assert list(found.stages) == list(expected.stages)
@@ -102,13 +108,28 @@ def test_tiles_of_a_frame_go_together(on_tensors, varying):
         sky[row : row + galaxy.shape[0], column : column + galaxy.shape[1]] += galaxy[: 190 - row, : 344 - column]
     psf = PSF.gaussian(3.0)
     seen = simulate(sky, psf, peak_snr=60, seed=1)
-    rows, columns = np.mgrid[-8:9, -8:9]
-    data = [np.exp(-0.5 * (rows**2 + columns**2) / width**2) for width in (1.25, 1.3, 1.28, 1.35)]
-    data = [one / one.sum() for one in data]
+    data = [gaussian(width) for width in (1.25, 1.3, 1.28, 1.35)]
     places = [(0, 0), (171, 0), (0, 94), (171, 94)]
     psf = data[1] if not varying else PSF.from_epsf(SimpleNamespace(data=data, oversampling=1, grid_xypos=places))
     options = {"noise": seen.noise_map, "network": None, "tile": 96, "maxiter": STEPS}
     agree(on_tensors(seen.data, psf, **options), deconvolve(seen.data, psf, **options))
+
+
+def test_uncertainty_of_stamps(stamps, on_tensors):
+    data = np.nan_to_num(stamps[0][[0]])
+    options = {"noise": 1.0, "network": None, "uncertainty": 4, "maxiter": 2, "seed": 3}
+    found, expected = (f(data, PROFILE, **options) for f in (on_tensors, deconvolve))
+    agree(found, expected)
+    np.testing.assert_allclose(found.image.uncertainty.array, expected.image.uncertainty.array, rtol=1e-2, atol=1e-3)
+
+
+def test_tiles_without_data_are_left_out(on_tensors):
+    data = np.random.default_rng(9).standard_normal((70, 230))
+    data[22:39, 182:199] += 300.0 * gaussian(1.3)
+    mask = np.zeros(data.shape, bool)
+    mask[:, :120] = True
+    options = {"noise": 1.0, "mask": mask, "network": None, "tile": 100, "maxiter": 3}
+    agree(on_tensors(data, gaussian(1.3), **options), deconvolve(data, gaussian(1.3), **options))
 
 
 def test_a_precision_chosen_outside_changes_nothing(stamps, on_tensors):
