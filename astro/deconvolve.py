@@ -274,12 +274,15 @@ def _result(seen, frames, spreads, target, upsample, network, timings, scratch):
     stages = frames[0].stages
     if seen.stamps:
         stages = {name: np.stack([frame.stages[name] for frame in frames]) for name in stages}
+    spread = np.stack(spreads) if seen.stamps and spreads else next(iter(spreads), None)
     bad = seen.bad if seen.stamps else seen.bad[0]
     bad = _finer(bad, upsample, scratch) if bad.any() else None
     image = CCDData(
         stages["debiased"],
         unit=seen.unit or "",
-        uncertainty=StdDevUncertainty(np.stack(spreads) if seen.stamps else spreads[0]) if spreads else None,
+        uncertainty=StdDevUncertainty(np.stack(spreads) if seen.stamps else spreads[0], copy=False)
+        if spreads
+        else None,
         mask=bad,
         wcs=None if seen.wcs is None else scale_wcs(seen.wcs, upsample),
         meta=seen.meta,

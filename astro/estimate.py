@@ -12,7 +12,7 @@ START, NETWORK_START = 3.0, 6.0
 SECONDS, NETWORK_SECONDS = 2.5, 6.0
 SLOWEST = 4.0  # times that: crowds of stars
 BASE, NETWORK_BASE, TILE, NETWORK_TILE, PIECE = 0.35, 0.6, 0.6, 0.5, 0.6
-BYTES, NATIVE_BYTES = 40.0, 28.0  # in memory: of a fine pixel for the uncertainty alone, of a native one always
+BYTES, NATIVE_BYTES = 12.0, 28.0  # in memory: of a fine pixel for the uncertainty alone, of a native one always
 TILE_PIXELS = 2304.0**2
 
 

@@ -110,7 +110,7 @@ def _with_deviations(results, seen, psfs, weights, count, seed, options, scratch
     for result, psf, weight, both in zip(results, psfs, weights, sums):
         fine = psf.fine(upsample, max_size=min(weight.shape) * upsample)
         deviation = calibrated(result.image.data, *both, count, weight, fine, upsample, scratch)
-        result.image.uncertainty = StdDevUncertainty(deviation)
+        result.image.uncertainty = StdDevUncertainty(deviation, copy=False)
     return results
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from deconjugate.astro.frame_psf import FramePsf, orient
-from deconjugate.astro.scratch import Scratch, forget, strips
+from deconjugate.astro.scratch import STRIP, Scratch, forget, strips
 from deconjugate.astro.three_steps import deconvolve_frame
 from deconjugate.astro.tiling import tiling
 
@@ -80,7 +80,9 @@ def calibrated(image, total, square, count, weight, psf, upsample, scratch):
     peak = 4 * np.log(2) / (np.pi * 4.0)  # of the target resolution
     typical = 1.0 / np.sqrt(np.median(weight[weight > 0]))
     deviation = scratch.zeros(image.shape)
-    for rows in strips(weight):
+    step = max(1, STRIP // (total.itemsize * image.shape[1] * upsample))
+    for start in range(0, len(weight), step):
+        rows = slice(start, min(start + step, len(weight)))
         fine = slice(rows.start * upsample, rows.stop * upsample)
         light, w = image[fine].astype(np.float64), weight[rows]
         sigma = np.where(w > 0, 1.0 / np.sqrt(np.where(w > 0, w, 1.0)), typical)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from deconjugate.astro import PSF, scratch, simulate
+from deconjugate.astro import PSF, deconvolve, deconvolve_bands, scratch, simulate, uncertainty
 from deconjugate.astro.deconvolve_file import deconvolve_file
 from deconjugate.astro.fits import write_hdus
 from deconjugate.astro.large_hdus import encoded, ones_complement_sum
@@ -115,3 +115,23 @@ def test_a_file_is_deconvolved_to_the_same_bytes(tmp_path, monkeypatch, shape):
         assert is_mapped(image.data) == (small == 1)
         outputs.append(path.read_bytes())
     assert outputs[0] == outputs[1]
+
+
+def test_deviations_and_matched_bands_are_the_same_in_files(tmp_path, monkeypatch):
+    y, x = np.indices((62, 74))
+    psfs = [PSF.moffat(3.0), PSF.moffat(4.0)]
+    seen = [simulate(np.exp(-np.hypot(x - 35, y - 30) / 6.0), psf, peak_snr=40, seed=i) for i, psf in enumerate(psfs)]
+    given = [scene.data for scene in seen], psfs
+    options = {"noise": [scene.noise_map for scene in seen], "network": None, "uncertainty": 4}
+    in_memory = deconvolve_bands(*given, **options)
+    for module in (scratch, uncertainty):
+        monkeypatch.setattr(module, "STRIP", 4000)
+    monkeypatch.setattr(scratch, "SMALL", 1)
+    for one, other in zip(in_memory, deconvolve_bands(*given, scratch=tmp_path, **options)):
+        assert is_mapped(other.image.data)
+        assert is_mapped(other.image.uncertainty.array)
+        np.testing.assert_allclose(other.image.data, one.image.data, atol=1e-4 * one.image.data.max())
+        errors = other.image.uncertainty.array, one.image.uncertainty.array
+        np.testing.assert_allclose(*errors, rtol=0.02)
+    alone = deconvolve(given[0][0], psfs[0], noise=1.0, network=None, uncertainty=4, scratch=tmp_path)
+    assert is_mapped(alone.image.uncertainty.array)
