@@ -143,15 +143,14 @@ def _parts(grid, t, dinv):
     label = torch.arange(places, device=dinv.device).expand(len(grid.cell), places).clone()
     t = t.double()
     largest = t.amax(0)
-    for a in range(places):
-        for b in range(a + 1, places):
-            step = [y - x for x, y in zip(grid.offsets[a], grid.offsets[b])]
-            if sorted(map(abs, step)) != [0, 0, 1]:
-                continue
-            between = t[2 * step.index(1) + 1][:, a]
-            strong = (between > 0) & (between >= STRONG * torch.maximum(largest[:, a], largest[:, b]))
-            strong &= grid.active[:, a] & grid.active[:, b]
-            label = torch.where(strong[:, None] & (label == label[:, b : b + 1]), label[:, a : a + 1], label)
+    pairs = _pairs(tuple(grid.offsets))
+    a, b, face = torch.tensor(pairs, device=dinv.device).reshape(-1, 3).T.unbind(0)
+    between = t[face, :, a]
+    strong = (between > 0) & (between >= STRONG * torch.maximum(largest[:, a], largest[:, b]).T)
+    strong &= (grid.active[:, a] & grid.active[:, b]).T
+    for (one, other, _), tied in zip(pairs, strong):
+        same = label == label[:, other : other + 1]
+        label = torch.where(tied[:, None] & same, label[:, one : one + 1], label)
     weight = torch.zeros(label.shape, dtype=torch.float64, device=dinv.device)
     single = 1.0 / dinv.reshape(-1)[grid.cell].double()
     for place in range(places):
@@ -165,6 +164,18 @@ def _parts(grid, t, dinv):
         best = torch.where(better, weight[:, group], best)
     part = torch.where(grid.active & (label != keeps[:, None]), label + 1, 0)
     return part, (part > 0).any(1)
+
+
+@lru_cache(maxsize=8)
+def _pairs(offsets):
+    """(place, place, high face of the first between them) of a block, in their order."""
+    found = []
+    for a, one in enumerate(offsets):
+        for b, other in enumerate(offsets):
+            step = [y - x for x, y in zip(one, other)]
+            if sorted(step) == [0, 0, 1]:
+                found.append((a, b, 2 * step.index(1) + 1))
+    return found
 
 
 def _move(grid, around, part, kind, settled):

@@ -7,6 +7,9 @@ import torch
 from deconjugate.solver.coarsen_torch import block_sum, diagonal, low_faces
 from deconjugate.solver.cut_cells import DEPTHS, FACTOR_BOUND
 
+# The weights' columns for what is seen: inner, around, within, far faces; share of no unknowns, of given values.
+_ORDER = [0, 3, 5, 4, 1, 2]
+
 
 class TorchCutCells:
     """The weights of a LearnedMultigrid as tensors.
@@ -60,10 +63,10 @@ class TorchCutCells:
     def _factor(x):
         return torch.exp(FACTOR_BOUND * _soft(x))
 
-    def _face(self, low, high, uneven, kind):
+    def _face(self, ends, uneven, kind):
         w = self.w
         shift = torch.tensordot(w["edge_weight"][:, None], uneven[None], 1) + _over(w["hidden_bias"][kind], uneven)
-        hidden = sum(_soft(torch.tensordot(w["end_weight"], torch.stack(end), 1) + shift) for end in (low, high))
+        hidden = _soft(torch.tensordot(w["end_weight"][:, _ORDER], ends, ([1], [1])) + shift[:, None]).sum(1)
         return torch.tensordot(w["out_weight"], hidden, 1) + w["out_bias"][kind]
 
     def _given(self, sources, kind):
@@ -100,32 +103,27 @@ class _Seen:
         return block_sum(odd, self.factors) / 2
 
     def face(self, axis):
-        """(six ratios of the cell below each face, six of the one above, unevenness)."""
+        """(six ratios of the cells below and above each face, shape (2, 6, ...), unevenness); _ORDER says which."""
         t, c = self.coarse[axis], self.factors[axis]
         others, held = [a for a in self.axes if a != axis], [a for a in self.halved if a != axis]
         zero = torch.zeros_like(t)
         around, within = sum((self.both[a] for a in others), zero), sum((self.inner[a] for a in held), zero)
+        seen = torch.stack([self.inner[axis], around, within, self.empty, self.share])
+        low = torch.roll(seen, 1, axis + 2)
+        far = torch.stack([torch.roll(t, 1, axis + 1), torch.roll(t, -1, axis + 1)])
+        against = torch.cat([torch.stack([low[:3], seen[:3]]), far[:, None]], 1)
+        # What is compared with none of t is zero itself.
+        times = [float(c == 2), 2.0 * len(others), float(len(held)), 1.0]
+        times = torch.tensor(times, dtype=t.dtype, device=t.device).reshape(4, 1, 1, 1, 1)
+        ratios = _balance(against, times * t)
+        ends = torch.cat([ratios, torch.stack([low[3:], seen[3:]])], 1)
         cross = low_faces(self.faces[axis], axis, self.factors) / c
         squares = low_faces((self.faces[axis] / c) ** 2, axis, self.factors)
         span = self.count / self.sizes[axis].reshape([-1 if a == axis else 1 for a in range(3)])
         q = span * squares
         uneven = torch.where(q > 0, 1 - cross**2 / torch.where(q > 0, q, torch.ones_like(q)), torch.zeros_like(q))
 
-        def ends(side):
-            def end(x):
-                return torch.roll(x, 1, axis + 1) if side else x
-
-            far = torch.roll(t, 1, axis + 1) if side else torch.roll(t, -1, axis + 1)
-            return (
-                _balance(end(self.inner[axis]), t, 1) if c == 2 else zero,
-                end(self.empty),
-                end(self.share),
-                _balance(end(around), t, 2 * len(others)) if others else zero,
-                _balance(far, t, 1),
-                _balance(end(within), t, len(held)) if held else zero,
-            )
-
-        return ends(1), ends(0), uneven
+        return ends, uneven
 
     def sources(self):
         stiffness = sum(self.inner[a] for a in self.halved) if self.halved else torch.zeros_like(self.d)
@@ -147,7 +145,7 @@ def _soft(x):
     return x / (1 + x.abs())
 
 
-def _balance(a, b, times):
-    """(a - times b) / (a + times b), zero where both are."""
-    total = a + times * b
-    return torch.where(total > 0, (a - times * b) / torch.where(total > 0, total, torch.ones_like(total)), 0)
+def _balance(a, b):
+    """(a - b) / (a + b), zero where both are."""
+    total = a + b
+    return torch.where(total > 0, (a - b) / torch.where(total > 0, total, 1), 0)
