@@ -280,9 +280,7 @@ def _result(seen, frames, spreads, target, upsample, network, timings, scratch):
     image = CCDData(
         stages["debiased"],
         unit=seen.unit or "",
-        uncertainty=StdDevUncertainty(np.stack(spreads) if seen.stamps else spreads[0], copy=False)
-        if spreads
-        else None,
+        uncertainty=StdDevUncertainty(spread, copy=False) if spreads else None,
         mask=bad,
         wcs=None if seen.wcs is None else scale_wcs(seen.wcs, upsample),
         meta=seen.meta,
