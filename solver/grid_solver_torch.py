@@ -6,18 +6,20 @@ import torch
 from deconjugate.operators.learned.weights import WeightsError
 from deconjugate.operators.poisson_torch import TorchPoisson
 from deconjugate.solver.certified_torch import DeviceConjugateGradient
+from deconjugate.solver.conjugate_torch import deep_conjugate_directions
+from deconjugate.solver.dcdm import propose
+from deconjugate.solver.dcdm_solver import load_network, shipped_weights
 from deconjugate.solver.fast_poisson_torch import TorchBox
 from deconjugate.solver.kernels_torch import kernels_for
 from deconjugate.solver.multigrid_torch import DeviceMultigrid
 from deconjugate.solver.null_space_torch import DeviceNullSpace
 from deconjugate.solver.result import SolveResult, SolveStatus
 
-METHODS = ("auto", "learned", "multigrid", "dct", "cg")
 _EPSILON = np.finfo(np.float64).eps
 # A backward error of so many units of rounding is the best float64 can be asked for.
 _ROUNDING = 32
 _DOUBLE = "multigrid in double precision"
-_FALLBACK = {"dct": "multigrid", "learned": "multigrid", "multigrid": _DOUBLE}
+_FALLBACK = {"dct": "multigrid", "dcdm": "multigrid", "learned": "multigrid", "multigrid": _DOUBLE}
 # Of a recursion: the decrease for which it is trusted, for which where that ends the solve, its longest, and the growth
 # that is too much; in single precision, with a variable coefficient, in double precision, and without preconditioner.
 _UNIFORM, _VARIES = (1e-5, 5e-7, 30, 100.0), (1e-5, 1e-5, 30, 100.0)
@@ -41,12 +43,10 @@ class DeviceGridSolver:
     Raises
     ------
     ValueError
-        A domain without unknowns, or a method that runs on the processor alone.
+        A domain without unknowns.
     """
 
     def __init__(self, operators, method, device):
-        if method not in METHODS:
-            raise ValueError(f"method {method!r} runs on the processor alone; on a device choose {', '.join(METHODS)}")
         self.operator = TorchPoisson(operators, device)
         if not bool(self.operator.unknowns.flatten(1).any(1).all()):
             raise ValueError("cells has no unknowns: none of them is INTERIOR")
@@ -61,6 +61,8 @@ class DeviceGridSolver:
             self._cycle(self.method)
         if self.method == "dct":
             self._box()
+        if self.method == "dcdm":
+            self._network()
 
     def _best(self):
         if self._exact:
@@ -88,6 +90,10 @@ class DeviceGridSolver:
 
     def _box(self):
         return self._part("box", lambda: TorchBox(self._first, self.operator.device))
+
+    def _network(self):
+        ndim = len(self.operator.grid_shape)
+        return self._part("network", lambda: load_network(shipped_weights(ndim), ndim, self.operator.device)[0])
 
     def solve(self, b, x0, rtol, atol, maxiter, callback):
         """Solve A x = b for float64 tensors (batch, n0, n1, n2), b zero outside the unknowns and used as memory.
@@ -166,6 +172,8 @@ class DeviceGridSolver:
         before = np.array([n[-1] if n else np.inf for n in norms])
         if method == "dct" and self._exact:
             new, more = self._by_box(b, x, target, left, todo, callback)
+        elif method == "dcdm":
+            new, more = self._by_network(b, x, target, int(left[todo].min()), todo, callback)
         else:
             loop = self._loop(method, len(b))
             new, more = loop.solve(b, x, target, left, todo=todo, blank=blank and first, callback=callback)
@@ -207,6 +215,25 @@ class DeviceGridSolver:
             (method, batch),
             lambda: DeviceConjugateGradient(op, precondition, self.null_space, batch, **how),
         )
+
+    def _by_network(self, b, x, target, left, todo, callback):
+        """Directions of the network, a multigrid cycle's where they fail; all but them in double precision."""
+        op, cycle, network = self.operator, self._cycle("multigrid"), self._network()
+
+        def admissible(q):
+            q = q.double().reshape(b.shape) * op.unknowns
+            self.null_space.project(q)
+            return q
+
+        def from_network(r):
+            with torch.no_grad():
+                return admissible(propose(network, r.float().reshape(-1, *op.grid_shape)))
+
+        def from_cycle(r):
+            return admissible(cycle.apply(r.float()))
+
+        directions = [from_network, from_cycle]
+        return deep_conjugate_directions(op.apply, b, x, directions, target, maxiter=left, todo=todo, callback=callback)
 
     def _by_box(self, b, x, target, left, todo, callback):
         """The box solver and as many corrections by itself as rounding asks for."""

@@ -1,0 +1,117 @@
+"""Exact line searches along proposed directions for batches on a torch device (DCDM)."""
+
+import numpy as np
+import torch
+
+from deconjugate.solver import _conjugate_torch as plain
+from deconjugate.solver.result import SolveStatus
+
+# The host asks whether any system goes on after so many steps.
+_CHECK = 2
+
+
+def deep_conjugate_directions(A, b, x, directions, target, *, window=2, maxiter=1000, todo=None, callback=None):
+    """Improve x in place along conjugate directions that callables propose, system by system.
+
+    .. math:: p_k = q_k - \\sum_{i = k - window}^{k - 1} (p_i^T A q_k / p_i^T A p_i) p_i, \\quad
+              x_{k+1} = x_k + (p_k^T r_k / p_k^T A p_k) p_k
+
+    The loop of :func:`deconjugate.solver.deep_conjugate_directions`. All proposals are asked at every step, and each
+    system takes the first that is finite, of positive curvature and not at right angles to its residual. Which one that
+    is stays on the device, as do the norms; the host asks every second step whether any system goes on.
+
+    Parameters
+    ----------
+    A : callable
+        u (batch, ...) to A u.
+    b, x : tensors (batch, ...)
+    directions : list of callables
+        r / ||r|| to q, the best first; the residual itself is tried after them all.
+    target : array (batch,)
+        Norms of b - A x to reach.
+    window : int, >= 0
+    maxiter : int
+    todo : bool array (batch,), optional
+    callback : callable, optional
+        Called as callback(k, x_k) for each system k after each of its steps.
+
+    Returns
+    -------
+    (list of SolveStatus, list of lists of residual norms)
+
+    Raises
+    ------
+    ValueError
+        window is negative.
+
+    Source: Kaneda, Akar, Chen, Kala, Hyde and Teran, ICML 2023, arXiv 2205.10763, algorithm 1.
+
+    Example
+    -------
+    >>> import torch
+    >>> d = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+    >>> b, x = torch.ones(2, 3, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64)
+    >>> status, norms = deep_conjugate_directions(lambda u: d * u, b, x, [lambda r: r / d], [1e-9, 1e-9])
+    >>> [s.name for s in status], [len(n) - 1 for n in norms]
+    (['CONVERGED', 'CONVERGED'], [1, 1])
+    """
+    if window < 0:
+        raise ValueError(f"window is {window}; it must be 0 or more")
+    batch, epsilon = len(b), torch.finfo(b.dtype).eps
+    goal = torch.as_tensor(np.asarray(target, float), device=b.device)
+    wide = [-1] + [1] * (b.dim() - 1)
+    r = b - A(x)
+    norm = _norm(r)
+    on = (norm > goal) & torch.isfinite(norm)
+    if todo is not None:
+        on &= torch.as_tensor(np.asarray(todo), device=b.device)
+    stuck = torch.zeros_like(on)
+    history, before, step = [norm], [], 0
+    while step < maxiter and bool(on.any()):
+        for _ in range(min(_CHECK, maxiter - step)):
+            unit = r / torch.where(norm > 0, norm, 1).reshape(wide)
+            p = Ap = curvature = None
+            found = torch.zeros_like(on)
+            for propose in [*directions, torch.clone]:
+                q = propose(unit)
+                for other, A_other, c in before:
+                    q = q - (plain._dot(q, A_other) / c).to(q.dtype).reshape(wide) * other
+                Aq = A(q)
+                qAq = plain._dot(q, Aq)
+                good = torch.isfinite(qAq) & (qAq > epsilon * _norm(q) * _norm(Aq))
+                good &= plain._dot(q, unit).abs() > epsilon * _norm(q)
+                if p is None:
+                    p, Ap, curvature = torch.zeros_like(q), torch.zeros_like(q), torch.ones_like(qAq)
+                take = (good & ~found).reshape(wide)
+                p, Ap = torch.where(take, q, p), torch.where(take, Aq, Ap)
+                curvature = torch.where(good & ~found, qAq, curvature)
+                found |= good
+            stuck |= on & ~found
+            on = on & found
+            alpha = torch.where(on, plain._dot(p, r) / curvature, 0.0).to(b.dtype).reshape(wide)
+            x += alpha * p
+            r = b - A(x)
+            norm = torch.where(on, _norm(r), norm)
+            history.append(torch.where(on, norm, torch.nan))
+            before = [*before, (p, Ap, curvature)][-window:] if window else []
+            for k in on.nonzero()[:, 0].tolist() if callback is not None else ():
+                callback(k, x[k])
+            on = on & (norm > goal) & torch.isfinite(norm)
+            step += 1
+    rows = torch.stack(history, 1).cpu().numpy()
+    final, stuck = norm.cpu().numpy(), stuck.cpu().numpy()
+    status, norms = [], []
+    for k in range(batch):
+        taken = int(np.count_nonzero(~np.isnan(rows[k, 1:])))
+        norms.append(rows[k, : taken + 1].tolist())
+        if final[k] <= float(goal[k]):
+            status.append(SolveStatus.CONVERGED)
+        elif not np.isfinite(final[k]):
+            status.append(SolveStatus.NON_FINITE)
+        else:
+            status.append(SolveStatus.INDEFINITE if stuck[k] else SolveStatus.MAXITER)
+    return status, norms
+
+
+def _norm(v):
+    return plain._dot(v, v).sqrt()

@@ -1,0 +1,75 @@
+"""Deep conjugate directions on a torch device against the processor's loop, on tensors of the CPU."""
+
+import numpy as np
+import pytest
+import torch
+
+from deconjugate.operators.poisson_torch import TorchPoisson
+from deconjugate.solver import SolveStatus, gallery
+from deconjugate.solver import deep_conjugate_directions as on_the_processor
+from deconjugate.solver.conjugate_torch import deep_conjugate_directions
+
+
+def rough(A):
+    """A guess that is neither linear nor symmetric."""
+    d = np.maximum(A.to_sparse(compress=False).diagonal().reshape(A.grid_shape), 1e-300)
+    return lambda r: np.where(A.unknowns, r + 0.2 * abs(r) * A.unknowns, 0) / d
+
+
+def on_tensors(guess):
+    return lambda r: torch.stack([torch.from_numpy(guess(one)) for one in r.numpy()])
+
+
+@pytest.mark.parametrize("window", [0, 1, 2, 3])
+def test_takes_the_steps_of_the_processor(window):
+    A = gallery.problems["open_top"]((9, 8), seed=1)
+    same, guess = TorchPoisson(A), rough(A)
+    b = np.stack([gallery.white_noise(A, k) for k in range(3)])
+    x = torch.zeros(3, 9, 8, dtype=torch.float64)
+    target = [1e-3 * np.linalg.norm(one) for one in b]
+    target[1] *= 100
+    status, norms = deep_conjugate_directions(
+        lambda u: same.apply(u[:, :, None])[:, :, 0],
+        torch.tensor(b),
+        x,
+        [on_tensors(guess)],
+        target,
+        window=window,
+        maxiter=30,
+    )
+    for k in range(3):
+        expected, ended, history = on_the_processor(A, b[k], guess, window=window, rtol=0.0, atol=target[k], maxiter=30)
+        assert status[k] is ended
+        np.testing.assert_allclose(norms[k], history, rtol=1e-6)
+        np.testing.assert_allclose(x[k].numpy(), expected, atol=1e-6 * abs(expected).max())
+
+
+@pytest.mark.parametrize("fault", [torch.nan, 0.0])
+def test_a_failing_proposal_is_replaced_for_its_system_alone(fault):
+    d = torch.tensor([1.0, 2.0, 4.0, 8.0], dtype=torch.float64)
+    b = torch.ones(2, 4, dtype=torch.float64)
+    x = torch.zeros_like(b)
+
+    def spoilt(r):
+        return torch.stack([r[0] / d, fault * r[1]])
+
+    status, norms = deep_conjugate_directions(lambda u: d * u, b, x, [spoilt], [1e-9, 1e-9])
+    assert status == [SolveStatus.CONVERGED] * 2
+    assert (len(norms[0]), len(norms[1]) > 2) == (2, True)
+    torch.testing.assert_close(x, b / d)
+
+
+def test_how_it_ends():
+    d = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    b, x = torch.tensor([[1.0, 1.0], [1.0, 0.0]], dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
+    status, norms = deep_conjugate_directions(lambda u: d * u, b, x, [], [1e-9, 1e-9])
+    assert status == [SolveStatus.INDEFINITE, SolveStatus.CONVERGED]
+    assert (len(norms[0]), len(norms[1])) == (1, 2)
+    d = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    status, norms = deep_conjugate_directions(lambda u: d * u, b, 0 * x, [], [1e-12, 2.0], maxiter=1)
+    assert status == [SolveStatus.MAXITER, SolveStatus.CONVERGED]
+    assert (len(norms[0]), len(norms[1])) == (2, 1)
+    status, _ = deep_conjugate_directions(lambda u: u, torch.nan * b, 0 * x, [], [1.0, 1.0])
+    assert status == [SolveStatus.NON_FINITE] * 2
+    with pytest.raises(ValueError, match="window is -1; it must be 0 or more"):
+        deep_conjugate_directions(lambda u: u, b, x, [], [1.0, 1.0], window=-1)
