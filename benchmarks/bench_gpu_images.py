@@ -3,8 +3,9 @@
     python benchmarks/bench_gpu_images.py [--quick] [--stamps 2048] [--frame 1024] [--large 4096] [--device cuda]
 
 Correctness first: stamps and a frame in tiles, by the network and classically, beside the processor's own path (NumPy
-and Numba). Images have to agree to 0.01 sigma at the 90th percentile of stamps and in the median flux ratio to 1e-4;
-stamps beyond are counted: thirty steps of the correction enlarge rounding (see LAB.md). Without a GPU that is done on
+and Numba). The flux ratio has to agree to 1e-4 in the median, and images to 0.01 sigma; stamps beyond are counted, for
+thirty steps of the correction enlarge rounding. The yardstick is that path itself, with data changed by 1e-7 of
+themselves: one stamp in ten, or twice as many as move there, may be beyond. Without a GPU that is done on
 tensors of the processor, and the rest is left out with the reason.
 
 Then, end to end with the weights that ship: ``--stamps`` of 64 x 64 native pixels (128 x 128 of output), with one PSF,
@@ -74,30 +75,39 @@ def by_device(device, *arguments, **options):
 
 def check(kept, device, count, side):
     """Print how far the two paths are apart; stop where that is too far."""
-    table("against the path of arrays", "sigmas, 90 %", "at most", "stamps beyond 0.01", "flux, median", "agrees")
+    table(
+        "against the path of arrays", "median, sigmas", "at most", "beyond 0.01", "its own, at 1e-7", "flux", "agrees"
+    )
     cases = (("stamps", make_stamps(count), {}), ("frame in tiles", make_frame(side), {"tile": side * 3 // 4}))
     for name, data, options in cases:
+        moved = data * (1 + 1e-7 * np.random.default_rng(1).standard_normal(data.shape)).astype(np.float32)
         for network in ("default", None):
+            given = {"noise": 1.0, "network": network, "device": "cpu", "progress": False, **options}
             ours = by_device(device, data, PROFILE, network=network, **options)
-            expected = deconvolve(data, PROFILE, noise=1.0, network=network, device="cpu", progress=False, **options)
-            if name == "stamps":
-                apart = np.abs(ours.image.data - expected.image.data).max(axis=(1, 2))
-            else:  # by cells of 64 x 64 fine pixels, as many stamps
-                n = ours.image.shape[0] // 64 * 64
-                apart = np.abs(ours.image.data - expected.image.data)[:n, :n]
-                apart = apart.reshape(n // 64, 64, n // 64, 64).max(axis=(1, 3)).ravel()
+            expected, other = (deconvolve(x, PROFILE, **given) for x in (data, moved))
+            apart, own = (in_cells(image.image.data - expected.image.data) for image in (ours, other))
             flux = float(np.nanmedian(np.abs(ours.flux_ratio / expected.flux_ratio - 1)))
-            most, beyond = float(np.quantile(apart, 0.9)), int(np.count_nonzero(apart > AGREE))
-            same = np.mean(ours.support != expected.support) < 1e-4 and most <= AGREE and flux <= FLUX
+            beyond, usual = (int(np.count_nonzero(x > AGREE)) for x in (apart, own))
+            same = np.mean(ours.support != expected.support) < 1e-4 and flux <= FLUX
+            same &= float(np.median(apart)) <= AGREE and beyond <= max(2 * usual, apart.size // 10)
             path = "network" if network else "classical"
-            shares = f"{most:.4f}", f"{apart.max():.3f}", f"{beyond} of {apart.size}", f"{flux:.1e}"
+            shares = f"{np.median(apart):.4f}", f"{apart.max():.3f}", f"{beyond} of {apart.size}", usual, f"{flux:.1e}"
             row(f"{name}, {path}", *shares, verdict(same))
             kept.note(
                 f"gpu images/agree/{name}/{path}/{device}",
-                sigma_90=most, sigma_most=float(apart.max()), beyond=beyond, stamps=int(apart.size), flux=flux,
+                median=float(np.median(apart)), most=float(apart.max()), beyond=beyond, usual=usual,
+                stamps=int(apart.size), flux=flux,
             )  # fmt: skip
             if not same:
                 raise SystemExit("the paths differ: nothing is timed")
+
+
+def in_cells(difference):
+    """The largest of each stamp, or of each 64 x 64 fine pixels of a frame."""
+    if difference.ndim == 2:
+        n = len(difference) // 64
+        difference = difference[: 64 * n, : 64 * n].reshape(n, 64, n, 64).swapaxes(1, 2).reshape(n * n, 64, 64)
+    return np.abs(difference).max(axis=(1, 2))
 
 
 def median_seconds(function, device, repeats):
