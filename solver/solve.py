@@ -48,8 +48,8 @@ def solve(
         Called as callback(x) after each iteration, x a grid array; slows the loop.
     device : "auto", "cpu", "cuda", "cuda:1" ... or "torch:cpu"
         "auto" is the device of a tensor b that is on one, else the processor. "torch:cpu" is what a CUDA device does,
-        on the processor: slower than "cpu", for tests. Devices were tested on tensors of the processor only; no card has
-        been timed yet.
+        on the processor: slower than "cpu", for tests. Devices were tested on tensors of the processor only: no card
+        has been timed yet.
     coefficient : as for PoissonOperator, optional
         Takes the place of A's; torch tensors, with a tensor b, get gradients.
 
