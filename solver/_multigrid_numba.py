@@ -126,6 +126,24 @@ def _offset(parity, n2):
 
 
 @njit(**OPTIONS)
+def _meet_around(x, dinv, level, o, rows, n2, shift, backwards, omega, mask, row):
+    """Where the ends of a row meet in one colour the second to be relaxed sees what the first becomes.
+
+    Relaxed at once, as other cells of a colour are, two that are strongly coupled would gain energy.
+    """
+    t2, w, uniform = level[2], level[3], level[4]
+    for number in range(np.uint64(rows)):
+        low = number * np.uint64(n2)
+        high = low + np.uint64(n2 - 1)
+        if mask[low + shift] > 0:
+            t = w[2] if uniform else t2[o + low]
+            if backwards:
+                row[low] += t * omega * (dinv[o + high] * row[high] - x[o + high])
+            else:
+                row[high] += t * omega * (dinv[o + low] * row[low] - x[o + low])
+
+
+@njit(**OPTIONS)
 def _relax_plane(x, b, dinv, level, shape, periodic, i, colour, backwards, omega, mask, row):
     """x += omega D^-1 (b - A x) on the cells of one colour of plane i."""
     x, b, dinv, mask, row = borrowed(x), borrowed(b), borrowed(dinv), borrowed(mask), borrowed(row)
@@ -137,6 +155,8 @@ def _relax_plane(x, b, dinv, level, shape, periodic, i, colour, backwards, omega
         j = n1 - done - rows if backwards else done
         o = _gather_rows(row, b, x, level, shape, periodic, i, j, rows)
         shift = _offset(i + j + colour, n2)
+        if periodic[2] and n2 % 2 and n2 > 1:
+            _meet_around(x, dinv, level, o, rows, n2, shift, backwards, omega, mask, row)
         for k in range(np.uint64(rows * n2)):
             x[o + k] += omega * mask[k + shift] * (dinv[o + k] * row[k] - x[o + k])
         done += rows

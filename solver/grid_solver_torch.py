@@ -208,7 +208,7 @@ class DeviceGridSolver:
             cycle = self._cycle(method)
 
             def precondition(r, light, on):
-                return cycle.apply(r, light=light, on=on)
+                return cycle.apply(r, light=light if op.uniform else None, on=on)
 
         how = dict(zip(("trust", "last", "longest", "astray"), settings), dtype=dtype, kernels=self.kernels.conjugate)
         return self._part(

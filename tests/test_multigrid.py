@@ -149,3 +149,18 @@ def test_rows_longer_than_a_run_and_shorter_than_a_vector(shape, boundary):
     b = gallery.white_noise(operator, 1)
     result = solve(operator, b, method="multigrid")
     assert result.converged
+
+
+@pytest.mark.parametrize("method", ["multigrid", "learned"])
+@pytest.mark.parametrize("shape", [(30, 9, 3), (31, 17, 9), (21, 33), (11, 10, 8), (10, 9, 8)])
+def test_colours_that_meet_around_an_odd_periodic_axis_gain_no_energy(shape, method):
+    rng = np.random.default_rng(2)
+    A = PoissonOperator(rng.random(shape) > 0.1, boundary="periodic", coefficient=10.0 ** rng.uniform(-2, 2, shape))
+    if A.cells.size < 1000:
+        cycle = PoissonSolver(A, method=method).as_preconditioner()
+        M = np.stack([cycle @ unit for unit in np.eye(cycle.shape[0])])
+        assert np.abs(M - M.T).max() < 1e-4 * np.abs(M).max()
+        assert np.linalg.eigvalsh(M + M.T).min() > -1e-5 * np.abs(M).max()
+    result = solve(A, gallery.white_noise(A, 1), method=method, rtol=1e-8)
+    assert result.method == method
+    assert result.converged
