@@ -40,6 +40,7 @@ import numpy as np
 import torch
 
 from deconjugate.operators.poisson import Cell, _boundary_data
+from deconjugate.operators.poisson_torch import harmonic
 from deconjugate.solver.device_torch import DeviceForm, real_tensor
 from deconjugate.solver.result import SolveStatus
 from deconjugate.solver.solve import PoissonSolver, with_coefficient
@@ -270,7 +271,7 @@ def _with_faces(A, coefficient, b, name):
         return operator, [torch.as_tensor(part, dtype=torch.float64, device=b.device) for part in parts]
     beta = torch.as_tensor(parts[0], dtype=torch.float64, device=b.device).expand(operator.grid_shape)
     periodic = [low == "periodic" for low, _ in operator.boundary]
-    return operator, [_face_means(beta, axis, periodic[axis]) for axis in range(beta.ndim)]
+    return operator, [harmonic(beta, axis, periodic[axis]) for axis in range(beta.ndim)]
 
 
 def _given_behind(operator, axis, dirichlet):
@@ -284,21 +285,6 @@ def _given_behind(operator, axis, dirichlet):
         yield np.moveaxis(behind, 0, axis)
 
 
-def _face_means(beta, axis, periodic):
-    """The operator's face coefficients from those of its cells, by differentiable operations."""
-    n = beta.shape[axis]
-    low, high = beta.narrow(axis, 0, 1), beta.narrow(axis, n - 1, 1)
-    below = torch.cat([high if periodic else low, beta], axis)
-    above = torch.cat([beta, low if periodic else high], axis)
-    return 2.0 * below * above / (below + above)
-
-
 def _to_numpy(tensor, name):
     """A tensor's values in float64 on the CPU."""
-    if tensor.is_complex():
-        raise TypeError(f"{name} has dtype {tensor.dtype}; give a real tensor")
-    if tensor.layout is not torch.strided:
-        raise TypeError(f"{name} has layout {tensor.layout}; give a dense tensor, {name}.to_dense()")
-    if tensor.device.type == "meta":
-        raise ValueError(f"{name} is on device meta, which holds no values; give a tensor of the CPU or a GPU")
-    return tensor.detach().to("cpu", torch.float64).numpy()
+    return real_tensor(tensor, name).to("cpu", torch.float64).numpy()
