@@ -20,6 +20,27 @@ MORE_IS_BETTER = re.compile(
 )
 
 
+def opened(path):
+    """A file of results: its content, and whose it is in a line.
+
+    Raises
+    ------
+    ValueError
+        There is no such file, or it is no file of results.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    try:
+        content = read(path)
+        runs = [content["runs"][figure["run"]] for figure in content["figures"].values() if figure["values"].items()]
+        machines = sorted({f"{run['machine']}, {run['cores']} cores" for run in runs})
+        codes = sorted({run["code"] or "unknown" for run in runs})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        form = '{"runs": ..., "figures": ...}, as the benchmarks write to results/'
+        raise ValueError(f"{path}: no file of results, which is {form}") from error
+    return content, f"{path.name}: {'; '.join(machines)}; code {', '.join(codes)}"
+
+
 def numbers(values, path):
     """``(name, number)`` of every number within plain data."""
     if isinstance(values, dict):
@@ -65,14 +86,11 @@ def main():
     parser.add_argument("--threshold", type=float, default=1.1, help="show what changed by more than this factor")
     parser.add_argument("--fail", action="store_true", help="exit with 1 where a figure became worse by more")
     options = parser.parse_args()
-    for path in (options.before, options.after):
-        if not path.exists():
-            parser.error(f"{path}: there is no such file")
-    before, after = read(options.before), read(options.after)
-    for path, content in ((options.before, before), (options.after, after)):
-        machines = {f"{run['machine']}, {run['cores']} cores" for run in content["runs"].values()}
-        codes = {run["code"] or "unknown" for run in content["runs"].values()}
-        print(f"{path.name}: {'; '.join(sorted(machines))}; code {', '.join(sorted(codes))}")
+    try:
+        (before, one), (after, other) = opened(options.before), opened(options.after)
+    except ValueError as error:
+        parser.error(str(error))
+    print(one, other, sep="\n")
     first, second = flat(before), flat(after)
     found = compared(first, second)
     shown = [entry for entry in found if not 1 / options.threshold <= entry[0] <= options.threshold]

@@ -84,6 +84,17 @@ def test_a_file_that_is_not_there_is_named(load, tmp_path, monkeypatch, capsys):
     assert "none.json: there is no such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "text", ["no JSON", "[1, 2]", '{"ratios": {}}', '{"runs": {}, "figures": {"a": {"run": "1"}}}']
+)
+def test_a_file_of_another_form_is_refused_in_words(text, load, tmp_path, monkeypatch, capsys):
+    good = results_file(tmp_path / "good.json", "a", solve={"seconds": 1.0})
+    (tmp_path / "other.json").write_text(text)
+    with pytest.raises(SystemExit, match="2"):
+        compare(load, monkeypatch, capsys, good, str(tmp_path / "other.json"))
+    assert "other.json: no file of results, which is" in capsys.readouterr().err
+
+
 @pytest.fixture
 def guard(load, monkeypatch, tmp_path):
     """The guard over two cases whose work is counted by a clock of its own."""
