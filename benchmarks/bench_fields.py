@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import scipy.ndimage
-from bench_deconvolution import DATA, psf_of
-from bench_network import PEAK_SNR, beside, chosen, ours
+from bench_deconvolution import DATA, PEAK_SNR, psf_of
 from galsim_galaxies import galsim_galaxies
+from network_views import beside, chosen, ours
 from results import begin
 
 from deconjugate.astro import PSF, simulate
