@@ -10,7 +10,7 @@ from deconjugate.astro.observation import observation
 from deconjugate.astro.psf import PSF
 from deconjugate.astro.scratch import Scratch
 from deconjugate.astro.shared_shape import shared_guesses
-from deconjugate.astro.uncertainty import LEAST, add_difference, calibrated
+from deconjugate.astro.uncertainty import LEAST, add_square, calibrated
 
 
 def deconvolve_bands(images, psfs, *, noise=None, mask=None, upsample=2, uncertainty=None, seed=0, **options):
@@ -101,15 +101,17 @@ def _with_deviations(results, seen, psfs, weights, count, seed, options, scratch
         np.where(b, 0.0, one.data[0] - result.residual * sigma)
         for one, result, sigma, b in zip(seen, results, sigmas, bad)
     ]
-    sums = [[scratch.zeros(result.image.shape, np.float64) for _ in range(2)] for result in results]
+    sums = [scratch.zeros(result.image.shape, np.float64) for result in results]
     for _ in range(count):
         noisy = [data + sigma * rng.standard_normal(sigma.shape) for data, sigma in zip(fitted, sigmas)]
-        for found, result, both in zip(_together(noisy, psfs, sigmas, bad, weights, options, scratch), results, sums):
-            add_difference(found.image.data, result.image.data, *both)
+        for found, result, squares in zip(
+            _together(noisy, psfs, sigmas, bad, weights, options, scratch), results, sums
+        ):
+            add_square(found.image.data, result.image.data, squares)
     upsample = options["upsample"]
-    for result, psf, weight, both in zip(results, psfs, weights, sums):
+    for result, psf, weight, squares in zip(results, psfs, weights, sums):
         fine = psf.fine(upsample, max_size=min(weight.shape) * upsample)
-        deviation = calibrated(result.image.data, *both, count, weight, fine, upsample, scratch)
+        deviation = calibrated(result.image.data, squares, count, weight, fine, upsample, scratch)
         result.image.uncertainty = StdDevUncertainty(deviation, copy=False)
     return results
 

@@ -18,7 +18,7 @@ def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count
     """Standard deviation of every fine pixel, the bias that the realisations show included.
 
     .. math:: y_k = A \\hat x + n_k, \\quad \\hat x_k = \\mathrm{pipeline}(y_k), \\quad
-              s^2 = \\mathrm{var}_k \\hat x_k + (\\mathrm{mean}_k \\hat x_k - \\hat x)^2, \\quad
+              s^2 = \\mathrm{mean}_k (\\hat x_k - \\hat x)^2, \\quad
               \\sigma^2 = (1.2 s)^2 + (0.045 \\, u \\, \\hat x)^2
 
     Realisation k is flipped and turned into the k-th of the eight orientations, so that what the network and the grid
@@ -52,7 +52,7 @@ def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count
     fitted = np.where(weight > 0, data - frame.residual * sigma, 0.0)
     image = frame.stages["debiased"]
     settings = replace(settings, stages=False)
-    total, square = (scratch.zeros(image.shape, np.float64) for _ in range(2))
+    squares = scratch.zeros(image.shape, np.float64)
     for turn in range(min(count, 8)):
         seen = orient(weight, turn)
         tiles = tiling(seen.shape, *tile)
@@ -60,38 +60,34 @@ def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count
         for _ in range(turn, count, 8):
             noisy = orient(fitted + sigma * rng.standard_normal(sigma.shape), turn)
             found = deconvolve_frame(psfs, noisy, seen, settings, {}, bar, scratch).stages["debiased"]
-            add_difference(orient(found, turn, back=True), image, total, square)
+            add_square(orient(found, turn, back=True), image, squares)
     middle = psf(*((n - 1) / 2 for n in data.shape[::-1])) if callable(psf) else psf
-    return calibrated(image, total, square, count, weight, middle, upsample, scratch)
+    return calibrated(image, squares, count, weight, middle, upsample, scratch)
 
 
-def add_difference(found, image, total, square):
-    """Add the difference of two images, and its square, to their sums."""
-    for rows in strips(total):
-        difference = found[rows].astype(np.float64) - image[rows]
-        total[rows] += difference
-        square[rows] += difference**2
-        forget(found, image, total, square)
+def add_square(found, image, squares):
+    """Add the square of the difference of two images to its sum."""
+    for rows in strips(squares):
+        squares[rows] += (found[rows].astype(np.float64) - image[rows]) ** 2
+        forget(found, image, squares)
 
 
-def calibrated(image, total, square, count, weight, psf, upsample, scratch):
-    """The standard deviation from sums over realisations, of differences to the image and of their squares."""
+def calibrated(image, squares, count, weight, psf, upsample, scratch):
+    """The standard deviation from the sum over realisations of the squared differences to the image."""
     kernel = np.sqrt(np.square(native_psf(psf, upsample)).sum())
     peak = 4 * np.log(2) / (np.pi * 4.0)  # of the target resolution
     typical = 1.0 / np.sqrt(np.median(weight[weight > 0]))
     deviation = scratch.zeros(image.shape)
-    step = max(1, STRIP // (total.itemsize * image.shape[1] * upsample))
+    step = max(1, STRIP // (squares.itemsize * image.shape[1] * upsample))
     for start in range(0, len(weight), step):
         rows = slice(start, min(start + step, len(weight)))
         fine = slice(rows.start * upsample, rows.stop * upsample)
         light, w = image[fine].astype(np.float64), weight[rows]
         sigma = np.where(w > 0, 1.0 / np.sqrt(np.where(w > 0, w, 1.0)), typical)
         unseen = peak * np.repeat(np.repeat(sigma, upsample, 0), upsample, 1) / kernel
-        mean = total[fine] / count
-        spread = np.sqrt(np.maximum(square[fine] - count * mean**2, 0.0) / (count - 1) + mean**2)
-        whole = np.hypot(SPREAD * spread, DETAIL * upsample * light)
+        whole = np.hypot(SPREAD * np.sqrt(squares[fine] / count), DETAIL * upsample * light)
         deviation[fine] = np.where(light > EMPTY * unseen, whole, np.maximum(unseen, whole))
-        forget(image, total, square, deviation)
+        forget(image, squares, deviation)
     return deviation
 
 
