@@ -22,13 +22,16 @@ $(VENV)/.package: $(VENV)/.dependencies $(SOURCES)
 	$(PIP) --no-deps --force-reinstall .
 	touch $@
 
+# Threads that spin while they wait take the processor from whatever else runs.
+demo test notebooks bench: export OMP_WAIT_POLICY = passive
+
 demo: $(VENV)/.package  ## solve a Poisson problem and sharpen two images (writes demo/)
 	mkdir -p demo
 	cd demo && $(BIN)/python -W ignore::UserWarning -m deconjugate.solver.demo
 	cd demo && $(BIN)/python -m deconjugate.astro.demo .
 
 test: $(VENV)/.package  ## the test suite, on a normal install, from another folder
-	cd "$$(mktemp -d)" && OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
+	cd "$$(mktemp -d)" && $(BIN)/python -m pytest -c $(CURDIR)/pyproject.toml --rootdir $(CURDIR) \
 	  -p no:cacheprovider $(CURDIR)/tests $(PYTEST)
 
 lint: $(VENV)/.package  ## ruff, and the direction of imports
@@ -65,7 +68,7 @@ tables: $(VENV)/.package  ## redraw the README's tables from benchmarks/results
 	cd benchmarks && $(BIN)/python readme_tables.py
 
 notebooks: $(VENV)/.package  ## execute the notebooks anew, in place (minutes)
-	OMP_WAIT_POLICY=passive $(BIN)/python notebooks/execute.py
+	$(BIN)/python notebooks/execute.py
 
 docs: $(VENV)/.package  ## the API reference, from the docstrings (writes build/docs/)
 	rm -rf build/docs

@@ -88,11 +88,11 @@ def poisson_cases(n):
     yield "cell coefficient", PoissonOperator(sphere, coefficient=np.exp(rng.standard_normal(box.shape))), 3
 
 
-def bench_poisson(results, n=128, repeats=100):
+def bench_poisson(results, n=128, repeats=100, megabytes=256):
     print(f"\nPoissonOperator.apply, {n}^3 (best of {repeats}, interleaved with the triad; goal: 60 % of it)")
     print(f"{'':8} {'case':18} {'ms':>7} {'B/cell':>7} {'GB/s':>7} {'triad GB/s':>11} {'share':>6} {'error':>9}")
     for dtype in (np.float32, np.float64):
-        triad, triad_bytes = triad_run()
+        triad, triad_bytes = triad_run(megabytes=megabytes)
         size = np.dtype(dtype).itemsize
         for name, operator, faces in poisson_cases(n):
             u = np.random.default_rng(3).standard_normal(operator.grid_shape).astype(dtype)
@@ -134,7 +134,7 @@ def main():
     quick = parser.parse_args().quick
     results = begin(quick=quick, packages=("operators",))
     bench_starlet(results, shape=(512, 512) if quick else (2048, 2048))
-    bench_poisson(results, *((64, 20) if quick else (128, 100)))
+    bench_poisson(results, *((64, 20, 64) if quick else (128, 100)))
     bench_others(results, shape=(256, 256) if quick else (1024, 1024))
 
 

@@ -51,7 +51,7 @@ KEPT = ("sphere", "problems", "shapes", "suite", "suite_large")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smaller grids and fewer repeats: some minutes")
+    parser.add_argument("--quick", action="store_true", help="small grids, few peers, two minutes")
     parser.add_argument("--only", nargs="+", choices=sections, default=list(sections), metavar="SECTION")
     parser.add_argument("--skip-peers", action="store_true", help="time this package alone")
     parser.add_argument("--patience", type=float, default=20.0, help="seconds after which a peer is not run again")

@@ -18,7 +18,7 @@ def bench_boxes(options):
 
     A mixed pair has no transform in SciPy: DCT-II and its inverse stand in for it.
     """
-    n = 128 if options.quick else 256
+    n = 64 if options.quick else 256
     N, D, P = "neumann", "dirichlet", "periodic"
     pairs = {"N-N": (N, N), "D-D": (D, D), "P-P": (P, P), "N-D": (N, D), "D-N": (D, N)}
     cases = {f"{title} on all axes": [pair] * 3 for title, pair in pairs.items()}

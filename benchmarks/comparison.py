@@ -16,11 +16,12 @@ from deconjugate.solver.gallery import around, problems, right_hand_sides, withi
 METHODS = {f'method="{m}"': m for m in ("multigrid", "learned", "dct")}
 
 
-def compare(name, n, options, repeats=None, make=None):
+def compare(name, n, options, repeats, make=None, *, alone=False):
     """Our methods and the peers on one problem: the median seconds and the iterations of each, by its name."""
-    repeats = repeats or (3 if options.quick else 5)
-    key = f"comparison of {repeats}{', no peers' if options.skip_peers else ''}/{name}, {n}^3"
-    found = options.records.once(key, lambda: measure(make() if make else problems[name]((n,) * 3), repeats, options))
+    others = () if alone or options.skip_peers else tuple(peers)
+    key = f"comparison of {repeats}{'' if others else ', no peers'}/{name}, {n}^3"
+    make = make or partial(problems[name], (n,) * 3)
+    found = options.records.once(key, lambda: measure(make(), repeats, others, options))
     if found is None:
         return {}, {}
     headings = "iterations", "set-up (s)", "total, median (s)", "best (s)", "true residual", "multigrid is faster by"
@@ -36,18 +37,18 @@ def compare(name, n, options, repeats=None, make=None):
         times = f"{setup:.3f}", f"{median[title]:.3f}", f"{min(run[0] for run in runs):.3f}"
         row(title, iterations, *times, reached, f"{median[title] / median[OURS]:.1f}")
     iterations = {title: runs[0][1] for title, runs in found["runs"].items() if runs}
-    beside = ", alone" if options.skip_peers else ""
+    beside = "" if others else ", alone"
     options.results.note(f"poisson/{name}, {n}^3{beside}", seconds=median, iterations=iterations)
     return median, iterations
 
 
-def measure(A, repeats, options):
-    """Runs (seconds, iterations, set-up, true residual) of each method and peer, in turns, and why there are none."""
+def measure(A, repeats, names, options):
+    """Runs (seconds, iterations, set-up, true residual) of each method and named peer in turns, and why there are none."""
     b = right_hand_sides["divergence"](A, seed=1)
     matrix, inside = as_peers_want(A.to_sparse()), A.unknowns
     inner = b[inside]
     runs, why, others = {title: [] for title in METHODS}, {}, {}
-    for title in () if options.skip_peers else peers:
+    for title in names:
         runs[title], why[title] = [], absent(title)
     with ExitStack() as stack:
         for repeat in range(repeats):
@@ -75,8 +76,7 @@ def measure(A, repeats, options):
 
 
 def bench_sphere(options):
-    n = 64 if options.quick else 128
-    median, iterations = compare("sphere", n, options)
+    median, iterations = compare("sphere", *((32, options, 3) if options.quick else (128, options, 5)))
     if not median:
         return
     mine = median[OURS]
@@ -90,19 +90,21 @@ def bench_sphere(options):
 
 
 def bench_problems(options):
-    """The same on every other problem of the gallery."""
-    n = 64 if options.quick else 128
+    """The same on every other problem of the gallery; in a short run without the peers."""
     for name in problems:
         if name not in ("box", "sphere"):
-            compare(name, n, options, repeats=3)
+            compare(name, 32 if options.quick else 128, options, 3, alone=options.quick)
 
 
 def bench_shapes(options):
-    """Real shapes, in a box of fluid and filled with it: masks of 64^3 cells, repeated onto finer grids."""
-    n = 64 if options.quick else 128
+    """Real shapes, in a box of fluid and filled with it: masks of 64^3 cells, repeated onto finer grids.
+
+    In a short run without the peers.
+    """
+    n = 32 if options.quick else 128
     for title, inside in shapes(n):
         if isinstance(inside, str):
             print(f"\n{title}: - ({inside})")
             continue
         for make in (around, within):
-            compare(f"{make.__name__} {title}", n, options, repeats=3, make=partial(make, inside))
+            compare(f"{make.__name__} {title}", n, options, 3, partial(make, inside), alone=options.quick)

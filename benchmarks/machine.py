@@ -15,7 +15,7 @@ from numba import njit, prange
 PACKAGES = ("deconjugate", "numpy", "scipy", "numba", "torch", "pywavelets", "astropy")
 
 
-@njit(parallel=True)
+@njit(parallel=True, cache=True)
 def _triad(a, b, c, s):
     for i in prange(a.size):
         a[i] = b[i] + s * c[i]
