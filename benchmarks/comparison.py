@@ -43,7 +43,7 @@ def compare(name, n, options, repeats, make=None, *, alone=False):
 
 
 def measure(A, repeats, names, options):
-    """Runs (seconds, iterations, set-up, true residual) of each method and named peer in turns, and why there are none."""
+    """Runs (seconds, iterations, set-up, true residual) of each method and named peer, or why there are none."""
     b = right_hand_sides["divergence"](A, seed=1)
     matrix, inside = as_peers_want(A.to_sparse()), A.unknowns
     inner = b[inside]
