@@ -27,6 +27,7 @@ def execute(path, target):
     with TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         options = {"timeout": 3600, "kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
+        options["extra_arguments"] = ["--log-level=ERROR"]  # not that its sockets are open to this machine
         nbclient.NotebookClient(notebook, resources=resources, **options).execute()
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, target)
