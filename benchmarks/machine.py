@@ -67,7 +67,7 @@ def _seconds(function, clock=time.perf_counter):
     return clock() - start
 
 
-def facts():
+def facts(*, repeats=15):
     """What a figure was measured on, as plain data: processor, threads, memory, load, versions, streaming bandwidth."""
     return {
         "machine": _processor(),
@@ -78,7 +78,7 @@ def facts():
         "system": platform.system(),
         "threads": numba.get_num_threads(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "triad": round(triad_bandwidth(), 1),
+        "triad": round(triad_bandwidth(repeats=repeats), 1),
     }
 
 

@@ -69,7 +69,7 @@ def begin(*, quick=False, keep=True, packages=("operators", "solver")):
     packages : sequence of str
         Those whose code gives the figures.
     """
-    machine = facts()
+    machine = facts(repeats=3 if quick else 15)
     print(describe(machine), flush=True)
     now = datetime.now(UTC)
     given = [Path(part).name if Path(part).is_absolute() else part for part in sys.argv[1:]]  # no folder of a machine

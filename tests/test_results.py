@@ -90,7 +90,7 @@ def test_nothing_is_kept_without_a_path(load, tmp_path, monkeypatch):
 def test_a_run_says_what_made_it_and_short_ones_stand_apart(load, tmp_path, monkeypatch, capsys):
     results = load("results")
     machine = MACHINE | {"load": 0.5, "python": "3", "system": "Linux", "threads": 1, "packages": {"numpy": "2"}}
-    monkeypatch.setattr(results, "facts", lambda: machine)
+    monkeypatch.setattr(results, "facts", lambda **_: machine)
     monkeypatch.setattr(results, "FOLDER", tmp_path)
     monkeypatch.setattr(sys, "argv", ["/some/where/bench_this.py", "--only", "that"])
     found = results.begin(packages=("operators",))
