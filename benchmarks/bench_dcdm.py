@@ -158,7 +158,7 @@ def bench_compare(options):
 
 def bench_generalise(options):
     """Systems unlike any in training: gaps, islands of liquid, jumps, stretched cells."""
-    n = 32 if options.quick else 48
+    n = 16 if options.quick else 48
     counts = [f"{title} to {t:.0e}" for title in ("dcdm", "start", "CG", "multigrid") for t in TARGETS]
     table(f"{n}^3", *counts, "what dcdm needed", "true residual", "dcdm (s)")
     cases = [(name, "divergence") for name in gallery.problems]
@@ -178,7 +178,7 @@ def bench_generalise(options):
 
 def bench_sizes(options):
     """Iterations against size; the weights were trained on one size."""
-    sizes = (16, 32, 48) if options.quick else (16, 24, 32, 48, 64, 96)
+    sizes = (12, 16, 24) if options.quick else (16, 24, 32, 48, 64, 96)
     table("random_spheres", *(f"{n}^3" for n in sizes))
     lines = {}
     for n in sizes:
@@ -199,7 +199,7 @@ def bench_curves(options):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    n = 32 if options.quick else 64
+    n = 24 if options.quick else 64
     A, b = system("random_spheres", n)
     curves = {}
     for title, method in (("DCDM", "dcdm"), ("multigrid-PCG", "multigrid"), ("CG", "cg")):
@@ -251,10 +251,11 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small sizes: a minute or two")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--sizes", nargs="+", type=int)
-    parser.add_argument("--problems", nargs="+", choices=gallery.problems, default=COMPARED, help="of compare")
+    parser.add_argument("--problems", nargs="+", choices=gallery.problems, help="of compare")
     parser.add_argument("--image", type=Path, help="of the curves; docs/images/dcdm.png, short runs out/dcdm.png")
     options = parser.parse_args()
-    options.sizes = options.sizes or ([32] if options.quick else [32, 64, 128])
+    options.sizes = options.sizes or ([24] if options.quick else [32, 64, 128])
+    options.problems = options.problems or COMPARED[: 1 if options.quick else None]
     here = Path(__file__).resolve().parent
     usual = here / "out" if options.quick else here.parent / "docs" / "images"
     options.image = options.image or usual / "dcdm.png"

@@ -12,7 +12,7 @@ def galsim_galaxies(count, seed=0):
     Raises
     ------
     ImportError
-        GalSim is not installed: it is in the extra ``train``.
+        GalSim is not installed: it is in the extra ``bench``.
 
     Source
     ------
