@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 from bench_deconvolution import psf_of
-from network_views import beside, ours, views
+from deconvolution_peers import oracle_tikhonov
+from network_views import as_peers_take_it, ours, views
 
 from deconjugate.astro import simulate
 from deconjugate.astro.shape import fwhm_pix
@@ -21,7 +22,7 @@ def shapes(args):
             right = ellipticity(scene.truth, scene.truth)
             raw = np.repeat(np.repeat(scene.data, upsample, 0), upsample, 1)
             images, _ = ours(args, scene, psf)
-            images = raw, beside(scene)[0], *images
+            images = raw, oracle_tikhonov(*as_peers_take_it(scene)), *images
             errors.append([np.hypot(*(ellipticity(x, scene.truth) - right)) for x in images])
         for seed in range(5):
             sky = np.zeros((64 * upsample,) * 2)

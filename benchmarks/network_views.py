@@ -37,13 +37,17 @@ def ours(args, scene, psf, noise=None):
     return [classical.image.data, learned.stages["network"], learned.image.data], learned.reduced_chi2
 
 
-def beside(scene):
-    """Tikhonov with the best lambda, the NMSE of FISTA from there step by step, and what other peers take."""
+def as_peers_take_it(scene):
+    """Forward model, data and weights with its margins, and the truth, in units of the noise."""
     sigma = scene.noise_map[0, 0]
-    truth = scene.truth / sigma
     model = DataModel(scene.data.shape, scene.psf, scene.upsample)
     y = model.embed((scene.data / sigma).astype(np.float32))
-    w = model.embed(np.ones(scene.data.shape, np.float32))
+    return model, y, model.embed(np.ones(scene.data.shape, np.float32)), scene.truth / sigma
+
+
+def beside(scene):
+    """Tikhonov with the best lambda, the NMSE of FISTA from there step by step, and what other peers take."""
+    model, y, w, truth = as_peers_take_it(scene)
     best = oracle_tikhonov(model, y, w, truth)
     start = np.zeros(model.domain_shape, np.float32)
     start[model.inside] = best

@@ -6,7 +6,8 @@ from astropy.nddata import StdDevUncertainty
 
 from deconjugate.astro import PSF, deconvolve, simulate
 from deconjugate.astro.frame_psf import orient
-from deconjugate.astro.uncertainty import native_psf
+from deconjugate.astro.scratch import Scratch
+from deconjugate.astro.uncertainty import add_square, calibrated, native_psf
 
 PROFILE = PSF.moffat(3.0)
 
@@ -35,6 +36,35 @@ def test_the_native_psf_keeps_sum_and_centre(upsample):
         middle = np.unravel_index(np.argmax(native), native.shape)
         near = tuple(slice(m - 5, m + 6) for m in middle)
         np.testing.assert_allclose(native[near], own[half - 5 : half + 6, half - 5 : half + 6], atol=2e-3)
+
+
+def test_deviations_follow_their_equation():
+    rng, upsample, count = np.random.default_rng(4), 3, 5
+    image = np.where(rng.random((21, 33)) < 0.5, 0.0, rng.uniform(10.0, 90.0, (21, 33)))
+    weight = np.full((7, 11), 0.25)
+    weight[2, 3:5] = 0.0
+    realisations = image + 3.0 + rng.standard_normal((count, *image.shape))
+    squares = np.zeros(image.shape)
+    for found in realisations:
+        add_square(found, image, squares)
+    told = calibrated(image, squares, count, weight, PROFILE.fine(upsample), upsample, Scratch())
+    s = np.sqrt(np.mean((realisations - image) ** 2, axis=0))
+    bright = np.sqrt((1.1 * upsample ** (1 / 3) * s) ** 2 + (0.028 * upsample * image) ** 2)
+    native = native_psf(PROFILE.fine(upsample), upsample)
+    point = 2.0 / np.sqrt((native**2).sum()) * np.log(2) / np.pi  # peak of a Gaussian of FWHM 2 and one-sigma flux
+    np.testing.assert_allclose(told, np.where(image > 0, bright, np.maximum(bright, point)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [4, 64])
+def test_deviations_do_not_depend_on_the_number_of_realisations(count):
+    rng = np.random.default_rng(5)
+    image = np.full((60, 64), 100.0)
+    squares = np.zeros(image.shape)
+    for _ in range(count):
+        add_square(image + 7.0 * rng.standard_normal(image.shape), image, squares)
+    told = calibrated(image, squares, count, np.ones((30, 32)), PROFILE.fine(2), 2, Scratch())
+    mean_square = (1.1 * 2 ** (1 / 3) * 7.0) ** 2 + (0.028 * 2 * 100.0) ** 2
+    assert np.mean(told**2) == pytest.approx(mean_square, rel=0.05)
 
 
 def test_the_spread_is_that_of_new_noise():
