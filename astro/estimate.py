@@ -5,6 +5,7 @@ import os
 from deconjugate.astro.deconvolve_file import check_outputs, images_of
 from deconjugate.astro.fits import read_frame
 from deconjugate.astro.hdus import cube_shape, image_shape, open_fits
+from deconjugate.astro.light import check_light
 from deconjugate.astro.preparation import find_psf
 
 # Seconds for a million fine pixels and gigabytes, measured on two cores: benchmarks/bench_files.py and bench_frames.py.
@@ -53,6 +54,7 @@ def plan(path, output, options):
             mask=options.mask,
             bad_bits=options.bad_bits,
         )
+        check_light(frame.image, path)
         psf, psf_name = find_psf(chosen, frame.image.wcs)
         psf.fine(u, max_size=min(height, width) * u)
         images.append({"ext": name, "planes": len(planes), "size": [width * u, height * u], "psf": psf_name})

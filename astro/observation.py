@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deconjugate.astro.light import check_light
+
 
 @dataclass(frozen=True, eq=False)
 class Observation:
@@ -35,13 +37,15 @@ def observation(image, noise=None, mask=None):
     ------
     ValueError
         Wrong number of axes or shapes that do not fit; noise zero, negative or NaN on a good pixel; no good pixel;
-        an uncertainty of unknown type.
+        an uncertainty of unknown type; magnitudes.
     TypeError
         image is not numeric.
     """
     data, uncertainty, own_mask = image, None, None
     wcs = unit = None
     meta = {}
+    if hasattr(image, "unit"):
+        check_light(image)
     if hasattr(image, "uncertainty") and hasattr(image, "wcs"):
         data, own_mask, wcs, unit, meta = image.data, image.mask, image.wcs, image.unit, dict(image.meta)
         if image.uncertainty is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from deconjugate.astro.background import background_and_rms, noise_map
 from deconjugate.astro.detector import header_gain, header_read_noise, positive_card
 from deconjugate.astro.fits import read_frame
+from deconjugate.astro.light import check_light
 from deconjugate.astro.psf import PSF
 from deconjugate.astro.scratch import Scratch, forget, is_mapped, strips
 from deconjugate.astro.wcs import pixel_scale_arcsec
@@ -84,7 +85,7 @@ def prepare(path, ext, plane, options, scratch=None):
         scratch=scratch,
     )
     image = frame.image
-    _check_unit(image.unit, path)
+    check_light(image, path)
     _make_room_for_squares(image)
     psf, psf_name = find_psf(options, image.wcs)
     saturation = positive_card(image.meta, "SATURATE") if options.saturation is None else options.saturation
@@ -127,14 +128,6 @@ def prepare(path, ext, plane, options, scratch=None):
     mask_name = f"mask {mask}{bits}, saturation {saturation}: {bad} bad pixels"
     level = scratch.kept(level) if scratch.folder else level
     return Prepared(image, level, sigma, saturated, psf, psf_name, noise_name, mask_name)
-
-
-def _check_unit(unit, path):
-    """Raise ValueError for magnitudes and the like: a PSF adds up light, not logarithms of it."""
-    from astropy import units
-
-    if isinstance(unit, units.LogUnit) or unit in (units.mag, units.dex, units.dB):
-        raise ValueError(f"{path} is in {unit} (BUNIT), a logarithm: make it counts or a flux first")
 
 
 def _make_room_for_squares(image):

@@ -9,6 +9,7 @@ import numpy as np
 from deconjugate.astro.atomic import check_output, write_atomically
 from deconjugate.astro.background import background_and_rms
 from deconjugate.astro.fits import read_frame
+from deconjugate.astro.light import check_light
 from deconjugate.astro.preparation import given_noise
 from deconjugate.astro.star_psf import measure_psf
 from deconjugate.astro.wcs import pixel_scale_arcsec
@@ -62,7 +63,8 @@ def measure_psf_file(
     Raises
     ------
     OSError, KeyError, ValueError
-        See :func:`deconjugate.astro.read_image` and :func:`deconjugate.astro.star_psf.measure_psf`.
+        See :func:`deconjugate.astro.read_image` and :func:`deconjugate.astro.star_psf.measure_psf`; an image
+        in magnitudes.
 
     Warns
     -----
@@ -81,6 +83,7 @@ def measure_psf_file(
         check_output(qa, overwrite=overwrite)
     frame = read_frame(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
     image = frame.image
+    check_light(image, path)
     if saturation is None and isinstance(given := image.meta.get("SATURATE"), int | float) and given > 0:
         saturation = given
     level, rms = background_and_rms(image.data, image.mask, sky=sky)
