@@ -125,7 +125,7 @@ def clump_completeness(
 
 def _place(galaxy, seeing, rng):
     """A random fine pixel (row, column) of the disc, away from known clumps; None where there is no room."""
-    rows, columns = np.nonzero(galaxy.outline)
+    rows, columns = (place + s.start for place, s in zip(np.nonzero(galaxy.within), galaxy.box))
     dy, dx = rows - galaxy.y, columns - galaxy.x
     angle = np.deg2rad(galaxy.pa)
     along = dx * np.cos(angle) + dy * np.sin(angle)

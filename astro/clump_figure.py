@@ -5,6 +5,8 @@ import numpy as np
 from deconjugate.astro.atomic import write_atomically
 from deconjugate.astro.qa import stretch
 
+SHOWN = 2048  # pixels a side of an image that is drawn whole
+
 
 def clump_figure(path, light, galaxies, table, *, title="", overwrite=False):
     """Draw the image with outlines and clumps, and clumps per galaxy against disc colour (or how many have how many).
@@ -23,10 +25,14 @@ def clump_figure(path, light, galaxies, table, *, title="", overwrite=False):
 
     figure = Figure(figsize=(12.0, 5.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    top = np.nanpercentile(light, 99.8) or 1.0
-    left.imshow(stretch(light, 0.01 * top, top), origin="lower", cmap="gray_r", interpolation="nearest")
+    seen = light[:: (step := -(-max(light.shape) // SHOWN)), ::step]
+    top = np.nanpercentile(seen, 99.8) or 1.0
+    extent = -0.5, seen.shape[1] * step - 0.5, -0.5, seen.shape[0] * step - 0.5
+    how = {"origin": "lower", "cmap": "gray_r", "interpolation": "nearest", "extent": extent}
+    left.imshow(stretch(seen, 0.01 * top, top), **how)
     for galaxy in galaxies:
-        left.contour(galaxy.outline, levels=[0.5], colors="tab:blue", linewidths=0.7)
+        rows, columns = (np.arange(s.start, s.stop) for s in galaxy.box)
+        left.contour(columns, rows, galaxy.within, levels=[0.5], colors="tab:blue", linewidths=0.7)
         places = np.array([(clump.x, clump.y) for clump in galaxy.clumps]).reshape(-1, 2)
         left.plot(*places.T, "o", mfc="none", color="tab:red", markersize=8)
     left.set(xticks=[], yticks=[], title=f"{len(galaxies)} galaxies, {sum(table['n_clumps'])} clumps")

@@ -11,6 +11,7 @@ from deconjugate.astro.background import background_and_rms
 from deconjugate.astro.clumps import APERTURE, find_clumps
 from deconjugate.astro.fits import read_image
 from deconjugate.astro.grids import SHIFT, largest_shift
+from deconjugate.astro.light import check_light
 from deconjugate.astro.wcs import pixel_scale_arcsec
 from deconjugate.astro.zero_point import magnitude, zero_point
 
@@ -57,7 +58,8 @@ def clumps_file(
     Raises
     ------
     OSError, KeyError, ValueError
-        See :func:`deconjugate.astro.read_image`; noise or seeing are not known; the bands do not match.
+        See :func:`deconjugate.astro.read_image`; noise or seeing are not known; the bands do not match; an
+        image in magnitudes.
     """
     check_clump_outputs(output, figure, overwrite)
     found = measure_clumps(path, colour=colour, ext=ext, noise=noise, seeing_arcsec=seeing_arcsec, sky=sky, **find)
@@ -73,6 +75,7 @@ def clumps_file(
 def measure_clumps(path, *, colour=None, ext=None, noise=None, seeing_arcsec=None, sky="map", **find):
     """Light, galaxies and the two tables of a file; parameters as for :func:`clumps_file`."""
     image = read_image(path, ext=ext)
+    check_light(image, path)
     upsample = int(image.meta.get("UPSAMPLE", 1))
     scale = pixel_scale_arcsec(image.wcs)
     noise = image.meta.get("INNOISE") if noise is None else noise
@@ -127,14 +130,16 @@ def _second(output):
 
 
 def _light(image, sky):
-    if sky == "none":
-        return np.asarray(image.data, dtype=np.float64)
-    return image.data - background_and_rms(image.data, image.mask, sky=sky)[0]
+    """The image without its sky, in its own place where a sky is taken off."""
+    if sky != "none":
+        image.data -= background_and_rms(image.data, image.mask, sky=sky)[0]
+    return image.data
 
 
 def _band(path, image, sky):
     """Light and zero point of another band, after a check that it is on the same grid."""
     band = read_image(path)
+    check_light(band, path)
     if band.shape != image.shape:
         raise ValueError(
             f"{path} is {band.shape[::-1]} pixels, the image {image.shape[::-1]}: both bands must be alike"
@@ -197,11 +202,11 @@ def _place(thing, image):
 
 def _disc_colour(galaxy, bands, seeing, calibrated):
     """Blue minus red magnitude of the pixels of the galaxy that no clump is in."""
-    y, x = np.indices(galaxy.outline.shape)
-    free = galaxy.outline.copy()
+    y, x = np.ogrid[galaxy.box]
+    free = galaxy.within.copy()
     for clump in galaxy.clumps:
         free &= (y - clump.y) ** 2 + (x - clump.x) ** 2 > (APERTURE * seeing) ** 2
     for _, _, mask in bands:
-        free &= True if mask is None else ~mask
-    blue, red = (magnitude(light[free].sum(), zero if calibrated else 0.0) for light, zero, _ in bands)
+        free &= True if mask is None else ~mask[galaxy.box]
+    blue, red = (magnitude(light[galaxy.box][free].sum(), zero if calibrated else 0.0) for light, zero, _ in bands)
     return float(blue - red)

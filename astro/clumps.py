@@ -14,6 +14,7 @@ DETECTION = 3.0  # sigmas of a galaxy's outline in the image smoothed to the see
 SMOOTH = 1.25  # seeing FWHM: radius of the median filter that leaves the disc
 LEAST_AREA = 4.0  # seeing FWHM squared: smaller sources are no discs
 APERTURE = 0.75  # seeing FWHM: radius in which the light of a clump is summed
+STRIP = 2**20  # pixels smoothed at a time
 NUCLEUS = 0.6  # seeing FWHM around the centre of the disc in which a compact source is its nucleus
 
 
@@ -27,8 +28,17 @@ class Galaxy:
     disc_flux: float  # without clumps and nucleus
     axis_ratio: float
     pa: float  # degrees from x to the major axis
-    outline: np.ndarray  # bool (h, w)
+    shape: tuple  # of the image
+    box: tuple  # slices of the image, around the galaxy
+    within: np.ndarray  # bool, its pixels in the box
     clumps: list
+
+    @property
+    def outline(self):
+        """Its pixels in the image, bool (h, w)."""
+        whole = np.zeros(self.shape, bool)
+        whole[self.box] = self.within
+        return whole
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ def find_clumps(image, *, noise, seeing, resolution=2.0, upsample=1, mask=None, 
     >>> [(round(c.x), round(c.y), round(c.flux, 1)) for c in galaxy.clumps]
     [(50, 28, 6.8)]
     """
-    image = np.asarray(image, dtype=np.float64)
+    image = np.asarray(image)
     if image.ndim != 2:
         raise ValueError(f"image has shape {image.shape}; give a 2-D array")
     given = {"noise": noise, "seeing": seeing, "resolution": resolution, "min_snr": min_snr}
@@ -107,12 +117,10 @@ def find_clumps(image, *, noise, seeing, resolution=2.0, upsample=1, mask=None, 
     if not (np.isfinite(min_share) and min_share >= 0.0):
         raise ValueError(f"min_share is {min_share}; give a fraction of the disc, 0 or more")
     good = np.isfinite(image) if mask is None else np.isfinite(image) & ~np.asarray(mask, dtype=bool)
-    image = np.where(good, image, 0.0)
     std = seeing / GAUSSIAN_FWHM
     # The noise of a point source's flux in the data, and that of the image smoothed to the seeing once more.
     point = noise * np.sqrt(4.0 * np.pi) * std / upsample
-    smooth = scipy.ndimage.gaussian_filter(image, std) * 4.0 * np.pi * std**2
-    labels, _ = scipy.ndimage.label(smooth > DETECTION * point)
+    labels, _ = scipy.ndimage.label(_bright(image, good, std, DETECTION * point))
     galaxies = []
     for label, box in enumerate(scipy.ndimage.find_objects(labels), 1):
         if np.count_nonzero(labels[box] == label) < LEAST_AREA * seeing**2:
@@ -121,7 +129,7 @@ def find_clumps(image, *, noise, seeing, resolution=2.0, upsample=1, mask=None, 
         wide = tuple(slice(max(s.start - pad, 0), min(s.stop + pad, n)) for s, n in zip(box, image.shape))
         outline = _outline(labels[wide], label, seeing)
         # Other galaxies are no part of this one's disc.
-        alone = np.where((labels[wide] == 0) | outline, image[wide], 0.0)
+        alone = np.where(good[wide] & ((labels[wide] == 0) | outline), image[wide], 0.0).astype(np.float64, copy=False)
         with suppress(NoDisc):
             galaxies.append(_galaxy(alone, outline, wide, image.shape, point, seeing, resolution, min_snr, min_share))
     return sorted(galaxies, key=lambda galaxy: -galaxy.flux)
@@ -129,6 +137,20 @@ def find_clumps(image, *, noise, seeing, resolution=2.0, upsample=1, mask=None, 
 
 class NoDisc(Exception):
     """A group of pixels is all compact structure: a cluster of stars, no galaxy."""
+
+
+def _bright(image, good, std, level):
+    """Where the image, smoothed and each pixel given the weight of a point source, exceeds a level; strip by strip."""
+    reach = int(4.0 * std + 0.5)  # of the filter
+    step = max(2 * reach, STRIP // image.shape[1], 1)
+    bright = np.zeros(image.shape, bool)
+    for start in range(0, len(image), step):
+        low, stop = max(start - reach, 0), min(start + step, len(image))
+        rows = slice(low, min(stop + reach, len(image)))
+        strip = np.where(good[rows], image[rows], 0.0).astype(np.float64, copy=False)
+        smooth = scipy.ndimage.gaussian_filter(strip, std, truncate=4.0)[start - low : stop - low]
+        bright[start:stop] = smooth * 4.0 * np.pi * std**2 > level
+    return bright
 
 
 def disc_model(image, outline, seeing, clumps=()):
@@ -214,12 +236,10 @@ def _galaxy(image, outline, box, shape, point, seeing, resolution, min_snr, min_
         Clump(float(column), float(row), float(f), float(error), float(f / disc_flux))
         for (row, column), f in zip(peaks[counted] + offset, flux[counted])
     ]
-    whole = np.zeros(shape, bool)
-    whole[box] = outline
     row, column = (float(v) for v in np.array(centre) + offset)
     total = float(image[outline].sum())
     clumps.sort(key=lambda clump: -clump.flux)
-    return Galaxy(column, row, total, disc_flux, ratio, angle, whole, clumps)
+    return Galaxy(column, row, total, disc_flux, ratio, angle, shape, box, outline, clumps)
 
 
 def _aperture_scatter(excess, outline, peaks, seeing):
@@ -242,9 +262,12 @@ def _compact(excess, outline, seeing, resolution):
         return np.empty((0, 2)), np.empty(0)
     y, x = np.indices(excess.shape)
     # A peak owns the pixels from which the way to it is the steepest: shallow maxima on a slope own few.
-    distance = np.hypot(y[..., None] - peaks[:, 0], x[..., None] - peaks[:, 1])
-    owner = np.argmin(distance, axis=-1)
-    near = np.min(distance, axis=-1) < APERTURE * seeing
+    nearest, owner = np.full(excess.shape, np.inf), np.zeros(excess.shape, int)
+    for i, (row, column) in enumerate(peaks):
+        distance = np.hypot(y - row, x - column)
+        closer = distance < nearest
+        nearest[closer], owner[closer] = distance[closer], i
+    near = nearest < APERTURE * seeing
     flux = np.bincount(owner[near], excess[near], len(peaks))
     return peaks.astype(float), flux
 

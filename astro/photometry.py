@@ -62,7 +62,7 @@ def _ellipse(aperture):
     return aperture.a, aperture.b, theta.to_value("deg") if hasattr(theta, "to_value") else np.degrees(theta)
 
 
-def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), mask=None, zero=None):
+def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), mask=None, zero=None, level=None):
     """Fluxes in equal apertures of an image and of the same sky on a finer grid.
 
     .. math:: F = \\sum_p a_p I_p, \\qquad \\sigma_F^2 = \\sum_p a_p \\, \\mathrm{rms}_p^2
@@ -73,9 +73,9 @@ def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), m
     Parameters
     ----------
     before : (h, w) array
-        Sky subtracted.
+        Sky subtracted, but for ``level``.
     after : (u h, u w) array
-        Sky subtracted, counts per fine pixel.
+        The same, counts per fine pixel.
     rms : float or (h, w) array
         Noise of ``before``.
     positions : (n, 2) array
@@ -89,6 +89,8 @@ def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), m
         Pixels left out of both.
     zero : float, optional
         Magnitude of one count.
+    level : (h, w) array, optional
+        Sky of ``before`` that both images hold still: taken off in the apertures alone, for want of memory.
 
     Returns
     -------
@@ -100,7 +102,7 @@ def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), m
     Raises
     ------
     ValueError
-        The shapes do not fit; a radius is not positive.
+        The shapes do not fit; a radius is not positive; a position is not finite.
 
     Example
     -------
@@ -114,7 +116,7 @@ def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), m
     from astropy.table import Table
     from photutils.aperture import CircularAperture, EllipticalAperture
 
-    before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    before, after = np.asarray(before), np.asarray(after)
     if after.shape != tuple(n * upsample for n in before.shape):
         raise ValueError(
             f"after has shape {after.shape}, before {before.shape}: not the same sky on a grid {upsample} times finer"
@@ -122,38 +124,52 @@ def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), m
     if any(not (np.isfinite(r) and r > 0) for r in radii):
         raise ValueError(f"radii are {tuple(radii)}; give positive numbers of pixels")
     positions = np.asarray(positions, dtype=float).reshape(-1, 2)
+    if not np.isfinite(positions).all():
+        lost = np.count_nonzero(~np.isfinite(positions).all(axis=1))
+        raise ValueError(f"{lost} of {len(positions)} positions are not finite: leave them out")
     ellipses = np.asarray(ellipses, dtype=float).reshape(-1, 3)
-    mask = np.zeros(before.shape, bool) if mask is None else np.asarray(mask, bool)
-    mask = mask | ~np.isfinite(before)
-    variance = np.broadcast_to(np.asarray(rms, dtype=float) ** 2, before.shape)
-    fine_mask = np.repeat(np.repeat(mask, upsample, 0), upsample, 1)
-    fine = upsample * (positions + 0.5) - 0.5
+    rms = np.broadcast_to(np.asarray(rms), before.shape)
 
-    def sums(make, make_fine):
-        given = [(make, before, mask), (make, variance, mask), (make_fine, after, fine_mask)]
-        totals = [[f(i).do_photometry(x, mask=m)[0][0] for i in range(len(positions))] for f, x, m in given]
-        one, noise, other = (np.array(t, dtype=float) for t in totals)
-        return one, np.sqrt(noise), other
+    def one(i, reach, aperture):
+        """Flux before, its error, and flux after of a source, from what lies within a reach of it."""
+        box = _around(positions[i], reach, before.shape)
+        fine_box = tuple(slice(upsample * s.start, upsample * s.stop) for s in box)
+        seen, sharp = before[box], np.asarray(after[fine_box], dtype=np.float64)
+        bad = ~np.isfinite(seen) if mask is None else ~np.isfinite(seen) | np.asarray(mask[box], dtype=bool)
+        if level is not None:
+            seen, sharp = seen - level[box], sharp - _finer(level[box], upsample) / upsample**2
+        corner = np.array([s.start for s in box[::-1]])
+        coarse = aperture(positions[i] - corner, 1.0)
+        fine = aperture(upsample * (positions[i] + 0.5) - 0.5 - upsample * corner, upsample)
+        sums = [
+            shape.do_photometry(values, mask=where)[0][0]
+            for shape, values, where in (
+                (coarse, np.asarray(seen, dtype=np.float64), bad),
+                (coarse, np.asarray(rms[box], dtype=np.float64) ** 2, bad),
+                (fine, sharp, _finer(bad, upsample)),
+            )
+        ]
+        return sums[0], np.sqrt(sums[1]), sums[2]
 
-    def ellipse(places, scale):
-        return lambda i: EllipticalAperture(
-            places[i], scale * ellipses[i, 0], scale * ellipses[i, 1], theta=ellipses[i, 2] * units.deg
-        )
+    def ellipse(i):
+        a, b, angle = ellipses[i]
+        return one(i, max(a, b), lambda place, u: EllipticalAperture(place, u * a, u * b, theta=angle * units.deg))
 
-    def circle(places, r):
-        return lambda i: CircularAperture(places[i], r)
+    def circle(i, r):
+        return one(i, r, lambda place, u: CircularAperture(place, u * r))
+
+    def of_all(measure, *given):
+        return np.array([measure(i, *given) for i in range(len(positions))], dtype=float).reshape(-1, 3).T
 
     table = Table({"x": positions[:, 0], "y": positions[:, 1]})
     table["a"], table["b"], table["pa"] = ellipses.T
-    table["flux_before"], table["flux_error"], table["flux_after"] = sums(
-        ellipse(positions, 1.0), ellipse(fine, upsample)
-    )
+    table["flux_before"], table["flux_error"], table["flux_after"] = of_all(ellipse)
     with np.errstate(divide="ignore", invalid="ignore"):
         table["ratio"] = table["flux_after"] / table["flux_before"]
         table["difference"] = (table["flux_after"] - table["flux_before"]) / table["flux_error"]
     for r in radii:
-        one, noise, other = sums(circle(positions, r), circle(fine, r * upsample))
-        table[f"aper_{r:g}_before"], table[f"aper_{r:g}_error"], table[f"aper_{r:g}_after"] = one, noise, other
+        names = (f"aper_{r:g}_before", f"aper_{r:g}_error", f"aper_{r:g}_after")
+        table.add_columns(list(of_all(circle, r)), names=names)
     if zero is not None:
         for name in (
             "flux_before",
@@ -168,3 +184,14 @@ def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), m
         table[name].unit = units.pix
     table["pa"].unit = units.deg
     return table
+
+
+def _around(position, reach, shape):
+    """Slices of the pixels within a reach of (x, y), one at least."""
+    low, high = position[::-1] - reach - 2, position[::-1] + reach + 3
+    starts = [int(np.clip(a, 0, n - 1)) for a, n in zip(low, shape)]
+    return tuple(slice(s, int(np.clip(b, s + 1, n))) for s, b, n in zip(starts, high, shape))
+
+
+def _finer(native, upsample):
+    return np.repeat(np.repeat(native, upsample, 0), upsample, 1)

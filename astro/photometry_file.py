@@ -8,6 +8,7 @@ import numpy as np
 from deconjugate.astro.atomic import check_output, write_atomically
 from deconjugate.astro.background import background_and_rms
 from deconjugate.astro.fits import read_frame, read_image
+from deconjugate.astro.light import check_light
 from deconjugate.astro.photometry import find_sources, photometry
 from deconjugate.astro.preparation import given_noise
 from deconjugate.astro.wcs import pixel_scale_arcsec
@@ -60,7 +61,8 @@ def photometry_file(
     Raises
     ------
     OSError, KeyError, ValueError
-        See :func:`deconjugate.astro.read_image`; the two images are not the same sky; positions cannot be read.
+        See :func:`deconjugate.astro.read_image`; the two images are not the same sky, or are in magnitudes; positions
+        cannot be read.
     """
     if not str(output).lower().endswith(".ecsv"):
         raise ValueError(f"the table {output} must end in .ecsv")
@@ -68,6 +70,8 @@ def photometry_file(
     frame = read_frame(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
     image = frame.image
     sharp = read_image(deconvolved)
+    check_light(image, path)
+    check_light(sharp, deconvolved)
     upsample = sharp.shape[0] // image.shape[0]
     if upsample < 1 or sharp.shape != tuple(n * upsample for n in image.shape):
         raise ValueError(
@@ -80,21 +84,30 @@ def photometry_file(
             raise ValueError(f"{path} has no sky coordinates to turn arcsec into pixels; give radii in pixels")
         radii += [r / scale for r in radii_arcsec]
     level, rms = background_and_rms(image.data, image.mask, sky=sky)
-    after = np.asarray(sharp.data, dtype=np.float64)
+    after = sharp.data
     if sharp.meta.get("CONSERVE") == "surface brightness":
-        after = after / upsample**2
-    after = after - np.repeat(np.repeat(level, upsample, 0), upsample, 1) / upsample**2
+        after = np.divide(after, upsample**2, dtype=np.float64)
     rms = rms if noise is None else np.where(image.mask, 0.0, given_noise(frame, rms))
-    light = image.data - level
     if positions is None:
-        places, ellipses = find_sources(light, rms, image.mask, threshold=threshold)
+        places, ellipses = find_sources(image.data - level, rms, image.mask, threshold=threshold)
     else:
         if not radii:
             raise ValueError("positions are given without an aperture; give its radius (--aperture)")
         places = _positions(positions, image.wcs)
         ellipses = np.tile([max(radii), max(radii), 0.0], (len(places), 1))
     zero = zero_point(image.meta, image.unit) if zero is None else zero
-    table = photometry(light, after, rms, places, ellipses, upsample=upsample, radii=radii, mask=image.mask, zero=zero)
+    table = photometry(
+        image.data,
+        after,
+        rms,
+        places,
+        ellipses,
+        upsample=upsample,
+        radii=radii,
+        mask=image.mask,
+        zero=zero,
+        level=level,
+    )
     if scale is not None:
         from astropy import units
 

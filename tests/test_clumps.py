@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from astropy.io import fits
 from astropy.table import Table
 
 from deconjugate.astro import PSF, simulate
+from deconjugate.astro import clumps as clumps_module
 from deconjugate.astro.cli import main
 from deconjugate.astro.clump_completeness import clump_completeness
 from deconjugate.astro.clump_completeness_file import completeness_files
@@ -63,6 +65,19 @@ def test_two_galaxies_and_a_mask():
     mask[:, SHAPE[1] :] = True
     assert len(find_clumps(image, noise=2e-4, seeing=6.0, upsample=2, mask=mask)) == 1
     assert len(find_clumps(np.where(mask, np.nan, image), noise=2e-4, seeing=6.0, upsample=2)) == 1
+
+
+def test_strips_change_nothing(monkeypatch):
+    image = np.vstack([galaxy(), galaxy(flux=0.5, clumps=CLUMPS[:1])])
+    image[7, 9], given = np.nan, {"noise": 2e-4, "seeing": 6.0, "upsample": 2}
+    good = np.isfinite(image)
+    smooth = scipy.ndimage.gaussian_filter(np.where(good, image, 0.0), 2.5) * 4.0 * np.pi * 2.5**2
+    whole = find_clumps(image, **given)
+    monkeypatch.setattr(clumps_module, "STRIP", 1)
+    np.testing.assert_array_equal(clumps_module._bright(image, good, 2.5, 1e-3), smooth > 1e-3)
+    parts = find_clumps(image, **given)
+    assert [(g.flux, g.disc_flux, g.clumps) for g in parts] == [(g.flux, g.disc_flux, g.clumps) for g in whole]
+    assert len(parts) == 2
 
 
 def test_limits_of_brightness():

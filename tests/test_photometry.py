@@ -58,6 +58,23 @@ def test_masked_pixels_are_left_out_of_both():
     assert table["flux_error"][0] == pytest.approx(0.5 * np.sqrt(9 * np.pi - 2))
 
 
+def test_the_sky_may_be_taken_off_in_the_apertures(scene):
+    """The same bits, for sources in the middle, cut by an edge, and outside the frame."""
+    rng = np.random.default_rng(4)
+    level = (50.0 + rng.random(SHAPE)).astype(np.float32)
+    before = (scene.data + level).astype(np.float32)
+    after = np.kron(before, np.full((2, 2), 0.25))
+    light = before - level, after - np.repeat(np.repeat(level, 2, 0), 2, 1) / np.float32(4)
+    given = [1.0, [(30.2, 20.7), (0.4, 95.0), (119.9, 50.1), (-40.0, 3.0)], [(6.0, 3.0, 20.0)] * 4]
+    options = {"upsample": 2, "radii": [2.5, 300.0], "mask": rng.random(SHAPE) < 0.02}
+    one = photometry(*light, *given, **options)
+    other = photometry(before, after, *given, **options, level=level)
+    for name in one.colnames:
+        np.testing.assert_array_equal(other[name], one[name])
+    assert np.isnan(one["flux_before"][3])
+    assert np.isfinite(one["aper_300_before"]).all()
+
+
 def test_apertures_turn_with_their_sources():
     y, x = np.mgrid[-40:41, -50:51]
     t = np.deg2rad(35.0)
@@ -80,6 +97,8 @@ def test_wrong_arguments():
         photometry(np.ones((4, 4)), np.ones((7, 8)), 1.0, [], [], upsample=2)
     with pytest.raises(ValueError, match=r"radii are \(-1.0,\)"):
         photometry(np.ones((4, 4)), np.ones((8, 8)), 1.0, [], [], upsample=2, radii=[-1.0])
+    with pytest.raises(ValueError, match="1 of 2 positions are not finite: leave them out"):
+        photometry(np.ones((4, 4)), np.ones((4, 4)), 1.0, [(1, 2), (np.nan, 1)], np.ones((2, 3)), upsample=1)
 
 
 @pytest.fixture
