@@ -59,7 +59,10 @@ def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None):
         if not isinstance(settings.guess, GivenGuess):
             return settings
         # Light goes on beyond the edges; what it does there is not known, and least wrong as a mirror image.
-        piece = np.pad(settings.guess.image, [(m * u, m * u) for m in margin], mode="reflect")[target_of(place)] / unit
+        whole = settings.guess.image
+        piece = (
+            whole[np.ix_(*(_mirrored(s, m * u, n) for s, m, n in zip(target_of(place), margin, whole.shape)))] / unit
+        )
         sizes = zip(model.domain_shape, piece.shape)
         return replace(settings, guess=GivenGuess(np.pad(piece.astype(np.float32), [(0, n - k) for n, k in sizes])))
 
@@ -101,6 +104,12 @@ def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None):
             forget(x)
         stages[name] = x[frame]
     return Frame(stages, residual, support, chi2, ratio, mismatch, float(np.median(lambdas)), np.mean(replaced))
+
+
+def _mirrored(places, margin, n):
+    """Which of n pixels show in some places of a canvas that has a margin on both sides, a mirror image of them."""
+    i = (np.arange(places.start, places.stop) - margin) % (2 * n - 2)
+    return np.where(i < n, i, 2 * n - 2 - i)
 
 
 def _results(psfs, given, places, here, settings, timings):

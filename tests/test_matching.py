@@ -7,10 +7,18 @@ from astropy.wcs import WCS
 
 from deconjugate.astro import PSF, deconvolve, deconvolve_bands, simulate
 from deconjugate.astro.matching import shared_guesses
+from deconjugate.astro.three_steps import _mirrored
 
 COLOUR = 0.6  # light of the second band over that of the first
 WIDTHS = 3.0, 4.5
 PSFS = [PSF.moffat(width) for width in WIDTHS]
+
+
+def test_a_guess_goes_on_beyond_the_edges_as_its_mirror_image():
+    row = np.arange(11)
+    for margin in (0, 3, 10, 27):
+        places = slice(margin // 2, 11 + margin + margin // 3)
+        assert (_mirrored(places, margin, 11) == np.pad(row, margin, mode="reflect")[places]).all()
 
 
 def disc(shape=(90, 118)):
