@@ -53,10 +53,14 @@ def debias(
     The steps stop when on every plane the kept residual coefficients have reached the noise they must hold, or fall no
     more by 2 per cent a step, and the flux of every source is right:
 
-    .. math:: || M_j \\Sigma_j^{-1} W_j s (y - A x) ||^2 \\le |M_j| \\ \\forall j, \\qquad |f_i| \\le t \\ \\forall i.
+    .. math:: || M_j \\Sigma_j^{-1} W_j s (y - A x) ||^2 \\le |M_j| + \\sqrt{2 A_j |M_j|} \\ \\forall j,
+              \\qquad |f_i| \\le t \\ \\forall i.
 
-    A total chi^2 would not see a few per cent of one source's flux. At last the flux of every source in an aperture is
-    brought to that of the data: see :func:`deconjugate.astro.apertures.close_fluxes`.
+    The root is one standard deviation of what noise leaves there, A_j of its coefficients being one independent number
+    (:meth:`deconjugate.operators.Dictionary.redundancy`): on the wide planes of a faint source few are independent, and
+    steps that they alone ask for fit noise. A total chi^2 would not see a few per cent of one source's flux. At last
+    the flux of every source in an aperture is brought to that of the data: see
+    :func:`deconjugate.astro.apertures.close_fluxes`.
 
     Parameters
     ----------
@@ -87,7 +91,7 @@ def debias(
     planes, fluxes = terms.measure(data - fitted)
     energy, falling = terms.energy(planes), True
     direction, slope, iteration = None, 1.0, 0
-    while iteration < maxiter and not _reached(energy, terms.counts, fluxes, falling, flux_tolerance):
+    while iteration < maxiter and not _reached(energy, terms.most, fluxes, falling, flux_tolerance):
         gradient = model.adjoint(terms.pull(planes, fluxes))
         preconditioned = metric * gradient
         previous, slope = slope, float(np.vdot(gradient, preconditioned))
@@ -108,7 +112,7 @@ def debias(
         before, energy = energy, terms.energy(planes)
         falling = energy < FALLING * before
         iteration += 1
-    done = _reached(energy, terms.counts, fluxes, falling, flux_tolerance)
+    done = _reached(energy, terms.most, fluxes, falling, flux_tolerance)
     if maxiter:
         least = floor if positivity else None
         x, fluxes, fitted = close_fluxes(model, data, weight, x, metric, support.sources, least)
@@ -125,6 +129,7 @@ class _Terms:
         planes = np.arange(len(dictionary.noise_std()))
         self.plane = np.broadcast_to(dictionary.expand(planes), dictionary.range_shape)
         self.counts = np.maximum(self._per_plane(support.coefficients), 1.0)
+        self.most = self.counts + np.sqrt(2.0 * dictionary.redundancy() * self.counts)
         self.pixels = np.flatnonzero(support.sources)
         self.source = support.sources.ravel()[self.pixels] - 1
         shape = (s * fitted)[model.frame].ravel()[self.pixels]
@@ -153,8 +158,8 @@ class _Terms:
         return np.bincount(self.plane.ravel(), values.ravel(), self.plane.max() + 1)
 
 
-def _reached(energy, counts, fluxes, falling, tolerance):
-    return bool(np.all((energy <= counts) | ~np.asarray(falling)) and np.all(np.abs(fluxes) <= tolerance))
+def _reached(energy, most, fluxes, falling, tolerance):
+    return bool(np.all((energy <= most) | ~np.asarray(falling)) and np.all(np.abs(fluxes) <= tolerance))
 
 
 def light_metric(model, image, allowed):

@@ -125,7 +125,8 @@ class _Terms:
         self.model, self.starlet, self.supports = model, starlet, supports
         variance = torch.from_numpy(starlet.noise_std() ** 2).to(fitted)
         self.kept = supports.coefficients / variance[:, None, None]
-        self.counts = supports.coefficients.sum((2, 3)).clamp(min=1).double()
+        counts = supports.coefficients.sum((2, 3)).clamp(min=1).double()
+        self.most = counts + (2.0 * torch.from_numpy(starlet.redundancy()).to(counts) * counts).sqrt()
         self.s = model.native(weight.sqrt())
         self.sums = SourceSums(supports.sources, supports.counts)
         light = self.s * model.native(fitted)
@@ -139,7 +140,7 @@ class _Terms:
         """Those of some frames, and of their sources' fluxes."""
         other = object.__new__(_Terms)
         other.model, other.starlet, other.supports = self.model.take(index), self.starlet, self.supports.take(index)
-        for name in ("kept", "counts", "s", "shape"):
+        for name in ("kept", "most", "s", "shape"):
             setattr(other, name, getattr(self, name)[index])
         other.sums = SourceSums(other.supports.sources, other.supports.counts)
         chosen = torch.zeros(self.sums.frames, dtype=torch.bool, device=index.device)
@@ -163,7 +164,7 @@ class _Terms:
 
     def reached(self, energy, fluxes, falling, tolerance):
         """Which frames may stop."""
-        fitted = ((energy <= self.counts) | ~falling).all(1)
+        fitted = ((energy <= self.most) | ~falling).all(1)
         return fitted & (self.sums.largest(fluxes.abs()) <= tolerance)
 
 

@@ -10,8 +10,8 @@ from deconjugate.operators.base import LinearOperator
 class Dictionary(LinearOperator):
     """Analysis transform W of 2-D images whose coefficients fall into planes, finest first and the coarse one last.
 
-    A subclass sets ``n_scales`` and writes ``noise_std``, ``noise_planes``, ``reconstruct`` and ``expand`` beside the
-    two maps of a linear operator.
+    A subclass sets ``n_scales`` and writes ``noise_std``, ``redundancy``, ``noise_planes``, ``reconstruct`` and
+    ``expand`` beside the two maps of a linear operator.
 
     Example
     -------
@@ -36,6 +36,16 @@ class Dictionary(LinearOperator):
     @abstractmethod
     def noise_std(self):
         """Standard deviation per plane of the transform of white noise of unit variance, (planes,) float64."""
+
+    @abstractmethod
+    def redundancy(self):
+        """How many coefficients of a plane tell of white noise as much as one independent number, (planes,) float64.
+
+        .. math:: A_j = \\mathrm{mean}_k \\sum_l \\rho_{kl}^2, \\qquad
+                  \\mathrm{Var}\\, ||w_j||^2 = 2 A_j n_j \\sigma_j^4
+
+        for n_j coefficients of deviation sigma_j and correlations rho: 1 where they are independent.
+        """
 
     @abstractmethod
     def noise_planes(self, noise_map):

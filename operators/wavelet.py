@@ -78,6 +78,11 @@ class StationaryWavelet(Dictionary):
         """
         return np.array([np.linalg.norm(a) * np.linalg.norm(b) for a, b in self._filters])
 
+    def redundancy(self):
+        """How many coefficients of a plane tell as much as one independent number, (3 n_scales + 1,)."""
+        correlations = ([np.correlate(f, f, "full") / (f @ f) for f in pair] for pair in self._filters)
+        return np.array([(rows @ rows) * (columns @ columns) for rows, columns in correlations])
+
     def noise_planes(self, noise_map):
         """Standard deviation of every coefficient for independent pixel noise of the given standard deviations.
 
@@ -162,6 +167,10 @@ class OrthogonalWavelet(Dictionary):
 
     def noise_std(self):
         """Standard deviation per plane for white noise of unit variance: 1 where filters lie inside the image."""
+        return np.ones(3 * self.n_scales + 1)
+
+    def redundancy(self):
+        """1 for every plane: the coefficients of white noise are independent, (3 n_scales + 1,)."""
         return np.ones(3 * self.n_scales + 1)
 
     def noise_planes(self, noise_map):

@@ -108,6 +108,18 @@ def test_a_perfect_start_is_left_alone(case):
     np.testing.assert_array_equal(result.image, start)
 
 
+def test_steps_are_not_taken_for_what_noise_leaves_by_chance(case):
+    model, starlet, _data, weight, support, truth, _psf = case
+    start, weight = padded(model, truth), model.embed(weight)
+    clean = model.apply(start)
+    steps = []
+    for seed in range(12):
+        noise = np.random.default_rng(seed).standard_normal(SHAPE).astype(np.float32)
+        y = (clean + model.embed(noise)) * (weight > 0)
+        steps.append(debias(model, starlet, y, weight, start, support, flux_tolerance=np.inf).iterations)
+    assert max(steps) <= 2  # 7 where every plane has to reach the mean of the noise
+
+
 def test_correction_may_go_negative_without_positivity(case):
     model, starlet, data, weight, support, truth, _psf = case
     start = padded(model, truth)

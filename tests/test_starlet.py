@@ -63,6 +63,14 @@ def test_noise_std_is_the_norm_of_the_transform(matrix):
     np.testing.assert_allclose(Starlet(SHAPE, N_SCALES).noise_std(), expected, rtol=1e-12)
 
 
+def test_redundancy_is_what_the_energy_of_noise_in_a_plane_scatters_by(matrix):
+    covariance = matrix @ matrix.transpose(0, 2, 1)
+    variance = 2.0 * (covariance**2).sum(axis=(1, 2))  # of || w_j ||^2
+    starlet = Starlet(SHAPE, N_SCALES)
+    expected = variance / (2.0 * matrix.shape[2] * starlet.noise_std() ** 4)
+    np.testing.assert_allclose(starlet.redundancy(), expected, rtol=1e-10)
+
+
 def test_noise_std_of_a_large_image_is_the_published_one():
     # Starck & Murtagh, Astronomical Image and Data Analysis (2006), table of sigma_j for the B3 a trous transform.
     std = Starlet((2048, 2048), 5).noise_std()

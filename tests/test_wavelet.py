@@ -41,6 +41,25 @@ def test_stationary_noise_std_is_the_norm_of_each_plane(name):
     np.testing.assert_allclose(operator.noise_std(), np.sqrt(squares.sum(axis=(1, 2)) / squares.shape[2]), rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["haar", "db4", "sym5"])
+def test_stationary_redundancy_is_the_sum_of_squared_correlations(name):
+    operator = dictionary(name, (97, 93), 3)
+    point = np.zeros(operator.domain_shape)
+    point[48, 46] = 1.0
+    responses = operator.apply(point)
+    size = [2 * n for n in responses.shape[1:]]
+    correlation = np.fft.irfft2(np.abs(np.fft.rfft2(responses, size)) ** 2, size)
+    correlation /= correlation[:, :1, :1]
+    np.testing.assert_allclose(operator.redundancy(), (correlation**2).sum(axis=(1, 2)), rtol=1e-8)
+
+
+def test_decimated_coefficients_are_independent():
+    operator = dictionary("orthogonal-haar", (16, 24), 3)
+    matrix = operator.apply(np.eye(384).reshape(384, 16, 24)).T
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(384), atol=1e-12)
+    assert operator.redundancy().tolist() == [1.0] * 10
+
+
 @pytest.mark.parametrize("name", ["orthogonal-haar", "orthogonal-db4"])
 def test_orthogonal_noise_std_holds_inside(name):
     operator = dictionary(name, (120, 88), 2)
