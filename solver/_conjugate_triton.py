@@ -9,32 +9,32 @@ import torch
 import triton
 import triton.language as tl
 
-from deconjugate.solver._multigrid_triton import _beside, _flags, _tile, _tiles, _wraps
+from deconjugate.solver._multigrid_triton import _beside, _flags, _share, _tile, _tiles, _wraps
 
 BLOCK = 1024
 
 
-@triton.jit
-def _products_kernel(z, r, p, q, out, size, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=["programs"])
+def _products_kernel(programs, z, r, p, q, out, size, BLOCK: tl.constexpr):
     """<z, r>, <z, q> and <r, p> of a run of cells, into out[system, program, 0 to 2]."""
-    one = tl.program_id(1).to(tl.int64)
-    cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    one, part = _share(programs)
+    cell = part * BLOCK + tl.arange(0, BLOCK)
     inside = cell < size
     at = one * size + cell
     a, b = tl.load(z + at, mask=inside, other=0.0), tl.load(r + at, mask=inside, other=0.0)
     c, d = tl.load(p + at, mask=inside, other=0.0), tl.load(q + at, mask=inside, other=0.0)
-    place = out + (one * tl.num_programs(0) + tl.program_id(0)) * 3
+    place = out + (one * programs + part) * 3
     tl.store(place, tl.sum(a * b, 0).to(tl.float64))
     tl.store(place + 1, tl.sum(a * d, 0).to(tl.float64))
     tl.store(place + 2, tl.sum(b * c, 0).to(tl.float64))
 
 
-@triton.jit
-def _turn_kernel(p, z, beta, on, size, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=["programs"])
+def _turn_kernel(programs, p, z, beta, on, size, BLOCK: tl.constexpr):
     """p = z + beta p."""
-    one = tl.program_id(1).to(tl.int64)
+    one, part = _share(programs)
     if tl.load(on + one) != 0:
-        cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        cell = part * BLOCK + tl.arange(0, BLOCK)
         inside = cell < size
         at = one * size + cell
         old = tl.load(p + at, mask=inside, other=0.0)
@@ -42,12 +42,12 @@ def _turn_kernel(p, z, beta, on, size, BLOCK: tl.constexpr):
         tl.store(p + at, tl.load(z + at, mask=inside, other=0.0) + factor * old, mask=inside)
 
 
-@triton.jit
-def _step_kernel(x, p, r, q, whole, alpha, on, out, size, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=["programs"])
+def _step_kernel(programs, x, p, r, q, whole, alpha, on, out, size, BLOCK: tl.constexpr):
     """x += whole p, r -= alpha q; <r, r> of a run of cells, into out[system, program]."""
-    one = tl.program_id(1).to(tl.int64)
+    one, part = _share(programs)
     if tl.load(on + one) != 0:
-        cell = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        cell = part * BLOCK + tl.arange(0, BLOCK)
         inside = cell < size
         at = one * size + cell
         along = tl.load(p + at, mask=inside, other=0.0).to(tl.float64)
@@ -55,7 +55,7 @@ def _step_kernel(x, p, r, q, whole, alpha, on, out, size, BLOCK: tl.constexpr):
         old = tl.load(r + at, mask=inside, other=0.0)
         new = old - tl.load(alpha + one).to(old.dtype) * tl.load(q + at, mask=inside, other=0.0)
         tl.store(r + at, new, mask=inside)
-        tl.store(out + one * tl.num_programs(0) + tl.program_id(0), tl.sum(new * new, 0).to(tl.float64))
+        tl.store(out + one * programs + part, tl.sum(new * new, 0).to(tl.float64))
 
 
 @triton.jit
@@ -65,16 +65,16 @@ def _difference(x, u, low, high, has_low, has_high, t_low, t_high):
     return t_low * (x - below) + t_high * (x - above)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["programs"])
 def _multiply_kernel(
-    u, b, y, known, t0, t1, t2, given, weights, on, out, size, domain_step, n0, n1, n2,
+    programs, u, b, y, known, t0, t1, t2, given, weights, on, out, size, domain_step, n0, n1, n2,
     UNIFORM: tl.constexpr, P0: tl.constexpr, P1: tl.constexpr, P2: tl.constexpr, SUBTRACTS: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """y = A u and <u, y>, or with SUBTRACTS y = b - A u and <y, y>, of a tile, into out[system, program]."""
-    one = tl.program_id(1).to(tl.int64)
+    one, part = _share(programs)
     if tl.load(on + one) != 0:
-        i, j, k, there = _tile(n0, n1, n2, ROWS, COLS)
+        i, j, k, there = _tile(part, n0, n1, n2, ROWS, COLS)
         start, domain = one * size, one * domain_step
         u += start
         cell = (i * n1 + j) * n2 + k
@@ -117,7 +117,7 @@ def _multiply_kernel(
             x = s
         tl.store(y + start + cell, s, mask=there)
         total = tl.sum(tl.sum(tl.where(there, x * s, 0.0), 1), 0)
-        tl.store(out + one * tl.num_programs(0) + tl.program_id(0), total.to(tl.float64))
+        tl.store(out + one * programs + part, total.to(tl.float64))
 
 
 def products(z, r, p, q):
@@ -125,14 +125,15 @@ def products(z, r, p, q):
     size = z[0].numel()
     programs = triton.cdiv(size, BLOCK)
     out = torch.empty(len(z), programs, 3, dtype=torch.float64, device=z.device)
-    _products_kernel[programs, len(z)](z, r, p, q, out, size, BLOCK=BLOCK)
+    _products_kernel[(programs * len(z),)](programs, z.contiguous(), r, p, q, out, size, BLOCK=BLOCK)
     return out.sum(1).unbind(1)
 
 
 def turn(p, z, beta, on):
     """See ``_conjugate_torch.py``."""
     size = p[0].numel()
-    _turn_kernel[triton.cdiv(size, BLOCK), len(p)](p, z, beta, _flags(on, p), size, BLOCK=BLOCK)
+    programs = triton.cdiv(size, BLOCK)
+    _turn_kernel[(programs * len(p),)](programs, p, z.contiguous(), beta, _flags(on, p), size, BLOCK=BLOCK)
 
 
 def multiply(A, p, q, on):
@@ -150,20 +151,20 @@ def step(x, p, r, q, whole, alpha, on):
     size = p[0].numel()
     programs = triton.cdiv(size, BLOCK)
     out = torch.zeros(len(p), programs, dtype=torch.float64, device=p.device)
-    _step_kernel[programs, len(p)](x, p, r, q, whole, alpha, _flags(on, p), out, size, BLOCK=BLOCK)
+    _step_kernel[(programs * len(p),)](programs, x, p, r, q, whole, alpha, _flags(on, p), out, size, BLOCK=BLOCK)
     return out.sum(1)
 
 
 def _apply(A, u, b, y, on, subtracts):
-    grid, how = _tiles(A.shape, len(u))
-    out = torch.zeros(len(u), grid[0], dtype=torch.float64, device=u.device)
+    grid, programs, how = _tiles(A.shape, len(u))
+    out = torch.zeros(len(u), programs, dtype=torch.float64, device=u.device)
     faces = [A.code] * 4
     if not A.uniform:
         low, given = A.faces(u.dtype)
         faces = [*low, given]
     size = u[0].numel()
     _multiply_kernel[grid](
-        u, b, y, A.code, *faces, A.weights_in(u.dtype), _flags(on, u), out, size, size if A.domains > 1 else 0,
-        *A.shape, UNIFORM=A.uniform, SUBTRACTS=subtracts, **_wraps(A), **how,
+        programs, u, b, y, A.code, *faces, A.weights_in(u.dtype), _flags(on, u), out, size,
+        size if A.domains > 1 else 0, *A.shape, UNIFORM=A.uniform, SUBTRACTS=subtracts, **_wraps(A), **how,
     )  # fmt: skip
     return out.sum(1)

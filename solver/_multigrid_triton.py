@@ -21,12 +21,18 @@ TILE, COLUMNS = 512, 128
 
 
 @triton.jit
-def _tile(n0, n1, n2, ROWS: tl.constexpr, COLS: tl.constexpr):
+def _share(programs):
+    """The system of a program, in 64 bits for offsets, and its part of it: one axis of the grid has both, for others
+    end at 65535."""
+    return (tl.program_id(0) // programs).to(tl.int64), tl.program_id(0) % programs
+
+
+@triton.jit
+def _tile(part, n0, n1, n2, ROWS: tl.constexpr, COLS: tl.constexpr):
     """Planes and lines (ROWS, 1) and columns (1, COLS) of a program's tile, and which of its cells exist."""
     across = tl.cdiv(n2, COLS)
-    pid = tl.program_id(0)
-    row = pid // across * ROWS + tl.arange(0, ROWS)
-    k = pid % across * COLS + tl.arange(0, COLS)
+    row = part // across * ROWS + tl.arange(0, ROWS)
+    k = part % across * COLS + tl.arange(0, COLS)
     i, j = row // n1, row % n1
     return i[:, None], j[:, None], k[None, :], (row < n0 * n1)[:, None] & (k < n2)[None, :]
 
@@ -115,16 +121,16 @@ def _neighbours(
     return y
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["programs"])
 def _start_kernel(
-    b, x, known, t0, t1, t2, given, raised, w0, w1, w2, weights, on, size, domain_step, n0, n1, n2,
+    programs, b, x, known, t0, t1, t2, given, raised, w0, w1, w2, weights, on, size, domain_step, n0, n1, n2,
     UNIFORM: tl.constexpr, P0: tl.constexpr, P1: tl.constexpr, P2: tl.constexpr, RAISED: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """The first half-sweep from zero: x = w D^-1 b on the cells of the first colour, 0 on the others."""
-    one = tl.program_id(1).to(tl.int64)
+    one, part = _share(programs)
     if tl.load(on + one) != 0:
-        i, j, k, there = _tile(n0, n1, n2, ROWS, COLS)
+        i, j, k, there = _tile(part, n0, n1, n2, ROWS, COLS)
         cell = (i * n1 + j) * n2 + k
         domain = one * domain_step
         mine = there & ((i + j + k) % 2 == 0)
@@ -138,22 +144,22 @@ def _start_kernel(
         tl.store(x + one * size + cell, tl.where(mine & (d > 0), value, 0.0), mask=there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["programs"])
 def _relax_kernel(
-    x, out, b, e, target, known, t0, t1, t2, given, raised, w0, w1, w2, weights, on, size, coarse_size, domain_step,
-    target_step, colour, n0, n1, n2, m1, m2,
+    programs, x, out, b, e, target, known, t0, t1, t2, given, raised, w0, w1, w2, weights, on, size, coarse_size,
+    domain_step, target_step, colour, n0, n1, n2, m1, m2,
     C0: tl.constexpr, C1: tl.constexpr, C2: tl.constexpr, UNIFORM: tl.constexpr,
     P0: tl.constexpr, P1: tl.constexpr, P2: tl.constexpr, RAISED: tl.constexpr, ADDS: tl.constexpr,
     MAPPED: tl.constexpr, COPIES: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """One half-sweep from x into out, which may be x; with ADDS after x += P e; COPIES the other colour too."""
-    one = tl.program_id(1).to(tl.int64)
+    one, part = _share(programs)
     weight = tl.load(weights + one)
     goes = tl.load(on + one) != 0
     if not COPIES:
         goes = goes & (weight != 0)
     if goes:
-        i, j, k, there = _tile(n0, n1, n2, ROWS, COLS)
+        i, j, k, there = _tile(part, n0, n1, n2, ROWS, COLS)
         cell = (i * n1 + j) * n2 + k
         domain, start = one * domain_step, one * size
         mine = there & ((i + j + k) % 2 == colour)
@@ -179,16 +185,17 @@ def _relax_kernel(
         tl.store(out + start + cell, tl.where(mine, new, here), mask=there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["programs"])
 def _restrict_kernel(
-    x, b, coarse, known, t0, t1, t2, given, w0, w1, w2, on, size, coarse_size, domain_step, n0, n1, n2, m0, m1, m2,
+    programs, x, b, coarse, known, t0, t1, t2, given, w0, w1, w2, on, size, coarse_size, domain_step,
+    n0, n1, n2, m0, m1, m2,
     C0: tl.constexpr, C1: tl.constexpr, C2: tl.constexpr, UNIFORM: tl.constexpr,
     P0: tl.constexpr, P1: tl.constexpr, P2: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr,
 ):  # fmt: skip
     """coarse = the sum of b - A x over each block."""
-    one = tl.program_id(1).to(tl.int64)
+    one, part = _share(programs)
     if tl.load(on + one) != 0:
-        bi, bj, bk, there = _tile(m0, m1, m2, ROWS, COLS)
+        bi, bj, bk, there = _tile(part, m0, m1, m2, ROWS, COLS)
         domain, start = one * domain_step, one * size
         source = x + start
         total = tl.zeros([ROWS, COLS], dtype=tl.float32)
@@ -216,9 +223,11 @@ def _restrict_kernel(
 def smooth(level, b, weights, on=None):
     """See ``_multigrid_torch.py``."""
     x = torch.empty_like(b)
-    grid, how = _tiles(level.shape, len(b))
+    grid, programs, how = _tiles(level.shape, len(b))
     arrays, on = _arrays(level), _flags(on, b)
-    _start_kernel[grid](b, x, *arrays, weights[0], on, level.size, _step(level), *level.shape, **_kind(level), **how)
+    _start_kernel[grid](
+        programs, b, x, *arrays, weights[0], on, level.size, _step(level), *level.shape, **_kind(level), **how
+    )
     for stage in range(1, len(weights)):
         x = _relax(level, x, b, weights[stage], stage % 2, on)
     return x
@@ -228,13 +237,13 @@ def restrict_residual(level, x, b, on=None):
     """See ``_multigrid_torch.py``."""
     m = level.coarse_shape
     coarse = torch.empty(len(b), *m, dtype=b.dtype, device=b.device)
-    grid, how = _tiles(m, len(b))
+    grid, programs, how = _tiles(m, len(b))
     kind = _kind(level)
     del kind["RAISED"]
     known, t0, t1, t2, given, _, *w = _arrays(level)
     _restrict_kernel[grid](
-        x, b, coarse, known, t0, t1, t2, given, *w, _flags(on, b), level.size, coarse[0].numel(), _step(level),
-        *level.shape, *m, **_blocks(level), **kind, **how,
+        programs, x, b, coarse, known, t0, t1, t2, given, *w, _flags(on, b), level.size, coarse[0].numel(),
+        _step(level), *level.shape, *m, **_blocks(level), **kind, **how,
     )  # fmt: skip
     return move_residuals(level, x, b, coarse)
 
@@ -254,10 +263,11 @@ def _relax(level, x, b, weights, colour, on, e=None):
     copies = adds or bool(level.odd)
     out = torch.empty_like(x) if copies else x
     target = level.block_map() if adds else None
-    grid, how = _tiles(level.shape, len(b))
+    grid, programs, how = _tiles(level.shape, len(b))
     m = level.coarse_shape
     _relax_kernel[grid](
-        x, out, b, e if adds else x, x if target is None else target, *_arrays(level), weights, on, level.size,
+        programs, x, out, b, e if adds else x, x if target is None else target, *_arrays(level), weights, on,
+        level.size,
         m[0] * m[1] * m[2], _step(level), 0 if target is None or len(target) == 1 else level.size, colour,
         *level.shape, *m[1:], **_blocks(level), **_kind(level), ADDS=adds, MAPPED=target is not None, COPIES=copies,
         **how,
@@ -266,12 +276,12 @@ def _relax(level, x, b, weights, colour, on, e=None):
 
 
 def _tiles(shape, batch):
-    """The grid of programs, and the sizes of their tiles."""
+    """The grid of programs, how many of them a system has, and the sizes of their tiles."""
     n0, n1, n2 = shape
     columns = min(COLUMNS, triton.next_power_of_2(n2))
     rows = TILE // columns
     tiles = triton.cdiv(n0 * n1, rows) * triton.cdiv(n2, columns)
-    return (tiles, batch), {"ROWS": rows, "COLS": columns}
+    return (tiles * batch,), tiles, {"ROWS": rows, "COLS": columns}
 
 
 def _flags(on, b):

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from deconjugate.solver import _conjugate_torch as plain
+from deconjugate.solver.graph_torch import Replayed
 from deconjugate.solver.result import SolveStatus
 
 # As in certified.py: the power of an iteration's gain up to which the light cycle will do, progress between two true
@@ -58,11 +59,11 @@ class DeviceConjugateGradient:
         self._x, self._residual = (torch.zeros(shape, dtype=torch.float64, device=device) for _ in range(2))
         names = ("scale", "norm", "norm0", "lowest", "goal", "curvature", "count", "total", "limit")
         self._s = {name: torch.zeros(batch, dtype=torch.float64, device=device) for name in names}
-        self._on, self._ends = (torch.zeros(batch, dtype=torch.bool, device=device) for _ in range(2))
+        self.at_work, self._ends = (torch.zeros(batch, dtype=torch.bool, device=device) for _ in range(2))
         self._code = torch.zeros(batch, dtype=torch.int64, device=device)
         # One row more, where the norms of systems that have ended go.
         self._history = torch.zeros(longest + 1, batch, dtype=torch.float64, device=device)
-        self._graph = None
+        self._several = Replayed(self._iterations, self._state, device)
 
     def solve(self, b, x, target, maxiter, *, todo=None, blank=False, callback=None):
         """Improve x in place until ||b - A x|| <= target, system by system.
@@ -160,52 +161,35 @@ class DeviceConjugateGradient:
         }  # fmt: skip
         for name, value in values.items():
             self._s[name].copy_(self._tensor(np.asarray(value, float)))
-        self._on.copy_(self._tensor(live)), self._ends.copy_(self._tensor(ends))
+        self.at_work.copy_(self._tensor(live)), self._ends.copy_(self._tensor(ends))
         self._code.zero_()
         torch.div(self._residual, self._s["scale"][:, None, None, None], out=self._residual)
         self._r.copy_(self._residual)
         for _ in range(0, self.longest + _CHECK, 1 if callback else _CHECK):
             self._advance(callback)
-            if not bool(self._on.any()):
+            if not bool(self.at_work.any()):
                 break
         return self._code.cpu().numpy()
 
     def _advance(self, callback):
         if callback is not None:
-            before = self._on.clone().cpu().numpy()
+            before = self.at_work.clone().cpu().numpy()
             self._iterate()
             for one in np.flatnonzero(before):
                 callback(one, self._x[one])
-        elif self._r.is_cuda:
-            self._replay()
         else:
-            for _ in range(_CHECK):
-                self._iterate()
+            self._several()
 
-    def _replay(self):
-        """Two iterations, captured as a graph the first time: launching their kernels would take longer than they."""
-        if self._graph is None:
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            saved = [t.clone() for t in self._state()]
-            with torch.cuda.stream(side):
-                for _ in range(_CHECK):
-                    self._iterate()
-            torch.cuda.current_stream().wait_stream(side)
-            for t, value in zip(self._state(), saved):
-                t.copy_(value)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                for _ in range(_CHECK):
-                    self._iterate()
-        self._graph.replay()
+    def _iterations(self):
+        for _ in range(_CHECK):
+            self._iterate()
 
     def _state(self):
-        return [self._p, self._q, self._r, self._x, self._on, self._code, self._history, *self._s.values()]
+        return [self._p, self._q, self._r, self._x, self.at_work, self._code, self._history, *self._s.values()]
 
     def _iterate(self):
         """One iteration of every system that is on; no value leaves the device."""
-        s, on, k = self._s, self._on, self.kernels
+        s, on, k = self._s, self.at_work, self.kernels
         gained = (s["norm0"] / s["norm"]) ** (_LIGHT / s["total"].clamp_min(1.0))
         enough = self._ends & (s["total"] > 0) & (s["norm"] <= gained * s["goal"])
         z = self.precondition(self._r, enough, on)
@@ -229,7 +213,7 @@ class DeviceConjugateGradient:
         s["count"] += good
         s["total"] += good
         going = (s["norm"] > s["goal"]) & (s["norm"] <= self.astray * s["lowest"]) & (s["count"] < s["limit"])
-        self._on.copy_(good & going)
+        self.at_work.copy_(good & going)
 
     def _tensor(self, array):
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._r.device)

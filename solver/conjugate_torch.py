@@ -18,15 +18,16 @@ def deep_conjugate_directions(A, b, x, directions, target, *, window=2, maxiter=
 
     The loop of :func:`deconjugate.solver.deep_conjugate_directions`. All proposals are asked at every step, and each
     system takes the first that is finite, of positive curvature and not at right angles to its residual. Which one that
-    is stays on the device, as do the norms; the host asks every second step whether any system goes on.
+    is stays on the device, as do the norms; every second step the host asks which systems go on, and what has ended
+    takes no part from then on: a network is asked for the others alone.
 
     Parameters
     ----------
     A : callable
-        u (batch, ...) to A u.
+        (u, here) to A u, for the systems ``here``, an int64 tensor of places in the batch; u is (len(here), ...).
     b, x : tensors (batch, ...)
     directions : list of callables
-        r / ||r|| to q, the best first; the residual itself is tried after them all.
+        (r / ||r||, here) to q, the best first; the residual itself is tried after them all.
     target : array (batch,)
         Norms of b - A x to reach.
     window : int, >= 0
@@ -51,60 +52,81 @@ def deep_conjugate_directions(A, b, x, directions, target, *, window=2, maxiter=
     >>> import torch
     >>> d = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
     >>> b, x = torch.ones(2, 3, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64)
-    >>> status, norms = deep_conjugate_directions(lambda u: d * u, b, x, [lambda r: r / d], [1e-9, 1e-9])
+    >>> A, guess = lambda u, here: d * u, lambda r, here: r / d
+    >>> status, norms = deep_conjugate_directions(A, b, x, [guess], [1e-9, 1e-9])
     >>> [s.name for s in status], [len(n) - 1 for n in norms]
     (['CONVERGED', 'CONVERGED'], [1, 1])
     """
     if window < 0:
         raise ValueError(f"window is {window}; it must be 0 or more")
     batch, epsilon = len(b), torch.finfo(b.dtype).eps
-    goal = torch.as_tensor(np.asarray(target, float), device=b.device)
     wide = [-1] + [1] * (b.dim() - 1)
-    r = b - A(x)
-    norm = _norm(r)
-    on = (norm > goal) & torch.isfinite(norm)
+    here = torch.arange(batch, device=b.device)
+    target = torch.as_tensor(np.asarray(target, float), device=b.device)
+    r = b - A(x, here)
+    final = _norm(r)
+    on = (final > target) & torch.isfinite(final)
     if todo is not None:
         on &= torch.as_tensor(np.asarray(todo), device=b.device)
     stuck = torch.zeros_like(on)
-    history, before, step = [norm], [], 0
-    while step < maxiter and bool(on.any()):
+    history, before, step = [final.clone()], [], 0
+    y, norm, goal, right = x.clone(), final.clone(), target, b
+    while step < maxiter:
+        left = on.nonzero()[:, 0]
+        if len(left) < len(here):
+            x[here], final[here] = y, norm
+            here, y, r, on, norm, goal, right = (v[left] for v in (here, y, r, on, norm, goal, right))
+            before = [tuple(v[left] for v in one) for one in before]
+        if not len(here):
+            break
         for _ in range(min(_CHECK, maxiter - step)):
             unit = r / torch.where(norm > 0, norm, 1).reshape(wide)
-            p = Ap = curvature = None
-            found = torch.zeros_like(on)
-            for propose in [*directions, torch.clone]:
-                q = propose(unit)
-                for other, A_other, c in before:
-                    q = q - (plain._dot(q, A_other) / c).to(q.dtype).reshape(wide) * other
-                Aq = A(q)
-                qAq = plain._dot(q, Aq)
-                good = torch.isfinite(qAq) & (qAq > epsilon * _norm(q) * _norm(Aq))
-                good &= plain._dot(q, unit).abs() > epsilon * _norm(q)
-                if p is None:
-                    p, Ap, curvature = torch.zeros_like(q), torch.zeros_like(q), torch.ones_like(qAq)
-                take = (good & ~found).reshape(wide)
-                p, Ap = torch.where(take, q, p), torch.where(take, Aq, Ap)
-                curvature = torch.where(good & ~found, qAq, curvature)
-                found |= good
-            stuck |= on & ~found
+            p, Ap, curvature, found = _choose(A, directions, unit, here, before, epsilon, wide)
+            stuck[here] |= on & ~found
             on = on & found
             alpha = torch.where(on, plain._dot(p, r) / curvature, 0.0).to(b.dtype).reshape(wide)
-            x += alpha * p
-            r = b - A(x)
+            y = y + alpha * p
+            r = right - A(y, here)
             norm = torch.where(on, _norm(r), norm)
-            history.append(torch.where(on, norm, torch.nan))
+            history.append(torch.full_like(final, torch.nan).index_copy(0, here, torch.where(on, norm, torch.nan)))
             before = [*before, (p, Ap, curvature)][-window:] if window else []
             for k in on.nonzero()[:, 0].tolist() if callback is not None else ():
-                callback(k, x[k])
+                callback(int(here[k]), y[k])
             on = on & (norm > goal) & torch.isfinite(norm)
             step += 1
+    x[here], final[here] = y, norm
+    return _ends(history, final, target, stuck)
+
+
+def _choose(A, directions, unit, here, before, epsilon, wide):
+    """The first proposal that serves, A times it, its curvature, and whether there was one, system by system."""
+    p = Ap = curvature = None
+    found = torch.zeros(len(unit), dtype=torch.bool, device=unit.device)
+    for propose in [*directions, lambda r, here: r.clone()]:
+        q = propose(unit, here)
+        for other, A_other, c in before:
+            q = q - (plain._dot(q, A_other) / c).to(q.dtype).reshape(wide) * other
+        Aq = A(q, here)
+        qAq = plain._dot(q, Aq)
+        good = torch.isfinite(qAq) & (qAq > epsilon * _norm(q) * _norm(Aq))
+        good &= plain._dot(q, unit).abs() > epsilon * _norm(q)
+        if p is None:
+            p, Ap, curvature = torch.zeros_like(q), torch.zeros_like(q), torch.ones_like(qAq)
+        take = (good & ~found).reshape(wide)
+        p, Ap = torch.where(take, q, p), torch.where(take, Aq, Ap)
+        curvature = torch.where(good & ~found, qAq, curvature)
+        found |= good
+    return p, Ap, curvature, found
+
+
+def _ends(history, final, target, stuck):
     rows = torch.stack(history, 1).cpu().numpy()
-    final, stuck = norm.cpu().numpy(), stuck.cpu().numpy()
+    final, target, stuck = (v.cpu().numpy() for v in (final, target, stuck))
     status, norms = [], []
-    for k in range(batch):
-        taken = int(np.count_nonzero(~np.isnan(rows[k, 1:])))
-        norms.append(rows[k, : taken + 1].tolist())
-        if final[k] <= float(goal[k]):
+    for k, row in enumerate(rows):
+        taken = int(np.count_nonzero(~np.isnan(row[1:])))
+        norms.append(row[: taken + 1].tolist())
+        if final[k] <= target[k]:
             status.append(SolveStatus.CONVERGED)
         elif not np.isfinite(final[k]):
             status.append(SolveStatus.NON_FINITE)

@@ -1,14 +1,28 @@
 """PoissonSolver's work on a torch device: the forms a vector may come in, and where it comes from and goes to."""
 
 import time
+import warnings
+from functools import wraps
 from math import prod
 
 import numpy as np
 import torch
 
+from deconjugate.operators.precision_torch import plain_arithmetic
 from deconjugate.solver.grid_solver_torch import DeviceGridSolver
 from deconjugate.solver.result import collect
 from deconjugate.solver.solve import check_limits
+
+
+def _plainly(method):
+    """The method of a solver in plain arithmetic, on its device."""
+
+    @wraps(method)
+    def run(self, *arguments, **options):
+        with plain_arithmetic(self.device):
+            return method(self, *arguments, **options)
+
+    return run
 
 
 class DeviceSolver:
@@ -22,6 +36,12 @@ class DeviceSolver:
         See :func:`deconjugate.solver.solve`.
     device : torch.device
 
+    Raises
+    ------
+    torch.cuda.OutOfMemoryError
+        The device has no room for the operators, or, while solving, for one system or for domains that go together:
+        right-hand sides of one operator are taken in halves before that, and a warning says so.
+
     Example
     -------
     >>> import numpy as np, torch
@@ -34,25 +54,31 @@ class DeviceSolver:
 
     def __init__(self, operators, method, device):
         start = time.perf_counter()
-        self.several = isinstance(operators, list | tuple)
-        self.grid = DeviceGridSolver(operators, method, device)
-        self.method, self.device = self.grid.method, device
+        self.several, self.device = isinstance(operators, list | tuple), device
+        self._at_once = None
+        self._set_up(operators, method)
+        self.method = self.grid.method
         self.name = "torch:cpu" if device.type == "cpu" else str(device)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
         self.setup_seconds = time.perf_counter() - start
 
+    @_plainly
+    def _set_up(self, operators, method):
+        first = operators[0] if self.several and operators else operators
+        try:
+            self.grid = DeviceGridSolver(operators, method, self.device)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+        except torch.cuda.OutOfMemoryError as error:
+            raise _full(self.device, f"the set-up of grids of {first.grid_shape}", error) from error
+
+    @_plainly
     def solve(self, b, *, x0=None, rtol=1e-6, atol=0.0, maxiter=None, callback=None):
         """Solve A x = b; as :meth:`deconjugate.solver.PoissonSolver.solve`, x an array or a tensor as b is."""
         check_limits(rtol, atol, maxiter)
         start = time.perf_counter()
         form = DeviceForm(self.grid.operator, b, self.several)
-        systems = form.read(b, "b")
-        starts = None
-        if x0 is not None:
-            if tuple(np.shape(x0)) != tuple(b.shape):
-                raise ValueError(f"x0 has shape {tuple(np.shape(x0))}; it must be that of b, {tuple(b.shape)}")
-            starts = form.read(x0, "x0")
+        if x0 is not None and tuple(np.shape(x0)) != tuple(np.shape(b)):
+            raise ValueError(f"x0 has shape {tuple(np.shape(x0))}; it must be that of b, {tuple(np.shape(b))}")
         watch = None
         if callback is not None:
 
@@ -60,22 +86,51 @@ class DeviceSolver:
                 x = x.reshape(self.grid.operator.grid_shape).clone()
                 callback(x.cpu().numpy() if form.numpy else x)
 
-        x, answers = self.grid.solve(systems, starts, rtol, atol, maxiter, watch)
-        x = form.write(x)
+        parts, answers, first, count = [], [], 0, max(1, prod(form.batch))
+        step = min(self._at_once or count, count)
+        while first < count:
+            some, full = slice(first, min(first + step, count)), None
+            try:
+                starts = None if x0 is None else form.read(x0, "x0", some)
+                x, more = self.grid.solve(form.read(b, "b", some), starts, rtol, atol, maxiter, watch)
+                parts.append(form.write(x))
+                answers += more
+                first = some.stop
+            except torch.cuda.OutOfMemoryError as error:
+                if step == 1 or self.several:
+                    what = f"{some.stop - some.start} systems of {self.grid.operator.grid_shape}"
+                    raise _full(self.device, what, error) from error
+                full = str(error)
+            if full is not None:
+                # Out of the clause above, whose error keeps what was made.
+                step = self._at_once = -(-step // 2)
+                self.grid.release()
+                message = f"the memory of {self.device} is full: right-hand sides are solved {step} at a time"
+                warnings.warn(message, RuntimeWarning, stacklevel=4)
+        x = form.join(parts)
         seconds = time.perf_counter() - start
         return collect(answers, x, form.batch, self.setup_seconds, seconds, self.name)
 
+    @_plainly
     def project(self, v):
         """Systems (batch, *grid), zero outside the unknowns and less their parts in the null space."""
         v = torch.where(self.grid.operator.unknowns, v.reshape(-1, *self.grid.operator.shape), 0.0)
         self.grid.null_space.project(v)
         return v
 
+    @_plainly
     def cycle(self, r):
         """One multigrid cycle of a float64 array of all cells, scaled to a largest entry of 1 in single precision."""
         scale = float(np.abs(r).max()) or 1.0
         single = torch.from_numpy((r / scale).astype(np.float32)).to(self.device).reshape(1, *self.grid.operator.shape)
         return scale * self.grid.cycle().apply(single).double().cpu().numpy().reshape(-1)
+
+
+def _full(device, what, error):
+    return torch.cuda.OutOfMemoryError(
+        f"the memory of {device} has no room for {what}: give fewer systems at a time, a smaller grid, or leave device "
+        f"out, for the processor ({str(error).splitlines()[0] if str(error) else 'out of memory'})"
+    )
 
 
 class DeviceForm:
@@ -110,13 +165,16 @@ class DeviceForm:
         if several and prod(self.batch) != operator.domains:
             raise ValueError(f"b has {prod(self.batch)} systems; {operator.domains} operators take one each")
 
-    def read(self, b, name):
-        """(systems, n0, n1, n2) in float64 on the operator's device, zero outside the unknowns; memory of its own."""
+    def read(self, b, name, some=slice(None)):
+        """Some systems (systems, n0, n1, n2) in float64 on the operator's device, zero outside the unknowns.
+
+        C-contiguous, as kernels need them, whatever b is; memory of its own.
+        """
         op = self.operator
         b = real_tensor(b, name)
         if tuple(b.shape[b.dim() - len(self.tail) :]) != self.tail:
             raise ValueError(f"{name} has shape {tuple(b.shape)}; its last axes must be {self.tail}")
-        flat = b.to(op.device).reshape(-1, *self.tail)
+        flat = b.reshape(-1, *self.tail)[some].to(op.device).contiguous()
         if self.compressed:
             full = torch.zeros(len(flat), *op.shape, dtype=torch.float64, device=op.device)
             full[:, op.unknowns[0]] = flat.double()
@@ -128,11 +186,16 @@ class DeviceForm:
         return full
 
     def write(self, x):
-        """Solutions in the form b came in, where it came from."""
+        """Solutions of some systems where b came from."""
         if self.compressed:
             x = x[:, self.operator.unknowns[0]]
+        return x.cpu() if self.numpy else x.to(self.device)
+
+    def join(self, parts):
+        """Solutions of all systems in the form b came in."""
+        x = parts[0] if len(parts) == 1 else torch.cat(parts)
         x = x.reshape(*self.batch, *self.tail)
-        return x.cpu().numpy() if self.numpy else x.to(self.device)
+        return x.numpy() if self.numpy else x
 
 
 def real_tensor(b, name):

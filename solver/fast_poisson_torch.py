@@ -59,7 +59,7 @@ class TorchBox:
         self._inverse = {torch.float64: inverse, torch.float32: inverse.float()}
 
     def solve(self, b):
-        """u with A u = b for b (batch, n0, n1, n2), in its precision."""
+        """u with A u = b for b (batch, n0, n1, n2), in its precision; C-contiguous, whatever transforms leave."""
         x = b
         for a, axis in enumerate(self._axes, start=1):
             x = axis.forward(x, a)
@@ -70,7 +70,7 @@ class TorchBox:
             x = x * self._inverse[b.dtype]
         for a, axis in enumerate(self._axes, start=1):
             x = axis.inverse(x, a)
-        return x
+        return x.contiguous()
 
 
 class _Axis:

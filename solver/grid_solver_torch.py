@@ -53,7 +53,7 @@ class DeviceGridSolver:
         self.null_space = DeviceNullSpace(self.operator)
         self.kernels = kernels_for(device)
         self._first = operators if not isinstance(operators, list | tuple) else operators[0]
-        self._parts = {}
+        self._parts, self._loops = {}, {}
         exact = self.operator.uniform and bool(self.operator.unknowns.all())
         self._exact = exact
         self.method = self._best() if method == "auto" else method
@@ -211,29 +211,45 @@ class DeviceGridSolver:
                 return cycle.apply(r, light=light if op.uniform else None, on=on)
 
         how = dict(zip(("trust", "last", "longest", "astray"), settings), dtype=dtype, kernels=self.kernels.conjugate)
-        return self._part(
-            (method, batch),
-            lambda: DeviceConjugateGradient(op, precondition, self.null_space, batch, **how),
-        )
+        kept = self._loops.get(method)
+        if kept is None or len(kept.at_work) != batch:
+            self._loops[method] = None  # its vectors and its graph make room first
+            self._loops[method] = DeviceConjugateGradient(op, precondition, self.null_space, batch, **how)
+        return self._loops[method]
+
+    def release(self):
+        """Give back the vectors and graphs of the loops, which the next solve makes anew."""
+        self._loops.clear()
+        if self.operator.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _by_network(self, b, x, target, left, todo, callback):
         """Directions of the network, a multigrid cycle's where they fail; all but them in double precision."""
         op, cycle, network = self.operator, self._cycle("multigrid"), self._network()
 
+        def among_all(work, v, here):
+            """One operator serves any batch; several work at the places of their systems, which costs little."""
+            if op.domains == 1 or len(here) == len(b):
+                return work(v)
+            return work(torch.zeros(b.shape, dtype=v.dtype, device=b.device).index_copy_(0, here, v))[here]
+
         def admissible(q):
-            q = q.double().reshape(b.shape) * op.unknowns
+            q = q.double() * op.unknowns
             self.null_space.project(q)
             return q
 
-        def from_network(r):
-            with torch.no_grad():
-                return admissible(propose(network, r.float().reshape(-1, *op.grid_shape)))
+        def from_network(r, here):
+            q = propose(network, r.float().reshape(-1, *op.grid_shape)).reshape(r.shape)
+            return among_all(admissible, q, here)
 
-        def from_cycle(r):
-            return admissible(cycle.apply(r.float()))
+        def from_cycle(r, here):
+            return among_all(lambda all_r: admissible(cycle.apply(all_r)), r.float(), here)
+
+        def A(u, here):
+            return among_all(op.apply, u, here)
 
         directions = [from_network, from_cycle]
-        return deep_conjugate_directions(op.apply, b, x, directions, target, maxiter=left, todo=todo, callback=callback)
+        return deep_conjugate_directions(A, b, x, directions, target, maxiter=left, todo=todo, callback=callback)
 
     def _by_box(self, b, x, target, left, todo, callback):
         """The box solver and as many corrections by itself as rounding asks for."""

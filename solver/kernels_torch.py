@@ -1,6 +1,8 @@
 """Which kernels work on tensors of a device: Triton's on a CUDA device where it is installed, plain torch elsewhere."""
 
+import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
 
 import torch
@@ -16,7 +18,7 @@ class Kernels:
 
 
 def kernels_for(device):
-    """The fastest kernels for a device.
+    """The fastest kernels for a device; Triton's are checked as they come into use, see ``checked_torch.py``.
 
     Example
     -------
@@ -24,8 +26,22 @@ def kernels_for(device):
     'torch'
     """
     if torch.device(device).type == "cuda" and _has_triton():
-        return triton_kernels()
+        return _checked(torch.device(device))
     return plain_kernels()
+
+
+@lru_cache(maxsize=64)
+def _checked(device):
+    from deconjugate.solver.checked_torch import CheckedKernels
+
+    try:
+        fast = triton_kernels()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        message = f"Triton cannot be imported ({reason}); on {device} plain torch does its work, slower and as exact"
+        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        return plain_kernels()
+    return CheckedKernels(fast, plain_kernels(), device)
 
 
 def plain_kernels():

@@ -144,13 +144,15 @@ class Level:
         Cells of a block; set when the next level is made, as is ``moved``: (cells, blocks left, blocks joined).
     uniform : TorchPoisson or None
         Where one byte a cell says all.
+    kind : tuple or None
+        What Triton's kernels are compiled for, once ``checked_torch.py`` has asked.
     """
 
     def __init__(self, shape, faces, given, periodic, moved, uniform=None):
         self.shape, self.size = shape, shape[0] * shape[1] * shape[2]
         self.faces, self.periodic, self.moved, self.uniform = (faces, given), periodic, moved, uniform
         self.factors, self.relaxation, self._weights = None, None, {}
-        self._map = self._around = None
+        self._map = self._around = self.kind = None
         self.diagonal = diagonal(faces, given)
         self.dinv = _inverse(self.diagonal)
         self.odd = [a for a, n in enumerate(shape) if periodic[a] and n % 2 and n > 1]

@@ -17,7 +17,7 @@ def rough(A):
 
 
 def on_tensors(guess):
-    return lambda r: torch.stack([torch.from_numpy(guess(one)) for one in r.numpy()])
+    return lambda r, here: torch.stack([torch.from_numpy(guess(one)) for one in r.numpy()])
 
 
 @pytest.mark.parametrize("window", [0, 1, 2, 3])
@@ -29,7 +29,7 @@ def test_takes_the_steps_of_the_processor(window):
     target = [1e-3 * np.linalg.norm(one) for one in b]
     target[1] *= 100
     status, norms = deep_conjugate_directions(
-        lambda u: same.apply(u[:, :, None])[:, :, 0],
+        lambda u, here: same.apply(u[:, :, None])[:, :, 0],
         torch.tensor(b),
         x,
         [on_tensors(guess)],
@@ -50,26 +50,46 @@ def test_a_failing_proposal_is_replaced_for_its_system_alone(fault):
     b = torch.ones(2, 4, dtype=torch.float64)
     x = torch.zeros_like(b)
 
-    def spoilt(r):
-        return torch.stack([r[0] / d, fault * r[1]])
+    def spoilt(r, here):
+        return torch.where(here[:, None] == 0, r / d, fault * r)
 
-    status, norms = deep_conjugate_directions(lambda u: d * u, b, x, [spoilt], [1e-9, 1e-9])
+    status, norms = deep_conjugate_directions(lambda u, here: d * u, b, x, [spoilt], [1e-9, 1e-9])
     assert status == [SolveStatus.CONVERGED] * 2
     assert (len(norms[0]), len(norms[1]) > 2) == (2, True)
     torch.testing.assert_close(x, b / d)
 
 
+def test_a_proposal_is_asked_for_the_systems_that_go_on_alone():
+    d = torch.linspace(1, 9, 12, dtype=torch.float64)
+    b, asked = torch.ones(3, 12, dtype=torch.float64), []
+
+    def guess(r, here):
+        asked.append(here.tolist())
+        return r
+
+    target, x = [1e-2, 1e-9, 1e9], torch.zeros(3, 12, dtype=torch.float64)
+    status, norms = deep_conjugate_directions(lambda u, here: d * u, b, x, [guess], target)
+    steps = [len(one) - 1 for one in norms]
+    assert status == [SolveStatus.CONVERGED] * 3
+    assert 0 == steps[2] < steps[0] < steps[1]
+    together = -(-steps[0] // 2) * 2  # the host asks every second step
+    assert asked == [[0, 1]] * together + [[1]] * (-(-steps[1] // 2) * 2 - together)
+    assert not x[2].any()
+    for k in (0, 1):
+        assert float((b[k] - d * x[k]).norm()) == pytest.approx(norms[k][-1], rel=1e-6)
+
+
 def test_how_it_ends():
     d = torch.tensor([1.0, -1.0], dtype=torch.float64)
     b, x = torch.tensor([[1.0, 1.0], [1.0, 0.0]], dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
-    status, norms = deep_conjugate_directions(lambda u: d * u, b, x, [], [1e-9, 1e-9])
+    status, norms = deep_conjugate_directions(lambda u, here: d * u, b, x, [], [1e-9, 1e-9])
     assert status == [SolveStatus.INDEFINITE, SolveStatus.CONVERGED]
     assert (len(norms[0]), len(norms[1])) == (1, 2)
     d = torch.tensor([1.0, 3.0], dtype=torch.float64)
-    status, norms = deep_conjugate_directions(lambda u: d * u, b, 0 * x, [], [1e-12, 2.0], maxiter=1)
+    status, norms = deep_conjugate_directions(lambda u, here: d * u, b, 0 * x, [], [1e-12, 2.0], maxiter=1)
     assert status == [SolveStatus.MAXITER, SolveStatus.CONVERGED]
     assert (len(norms[0]), len(norms[1])) == (2, 1)
-    status, _ = deep_conjugate_directions(lambda u: u, torch.nan * b, 0 * x, [], [1.0, 1.0])
+    status, _ = deep_conjugate_directions(lambda u, here: u, torch.nan * b, 0 * x, [], [1.0, 1.0])
     assert status == [SolveStatus.NON_FINITE] * 2
     with pytest.raises(ValueError, match="window is -1; it must be 0 or more"):
-        deep_conjugate_directions(lambda u: u, b, x, [], [1.0, 1.0], window=-1)
+        deep_conjugate_directions(lambda u, here: u, b, x, [], [1.0, 1.0], window=-1)

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from deconjugate.operators.learned.weights import WeightsError
-from deconjugate.solver import PoissonOperator, PoissonSolver, SolveStatus, fast_poisson_torch, gallery, solve
+from deconjugate.solver import (
+    PoissonOperator,
+    PoissonSolver,
+    SolveStatus,
+    fast_poisson_torch,
+    gallery,
+    grid_solver_torch,
+    solve,
+)
 from deconjugate.solver import multigrid_torch as hierarchies
 from deconjugate.solver.fast_poisson import BoxPoisson
 from deconjugate.solver.fast_poisson_torch import TorchBox
@@ -56,6 +64,26 @@ def test_the_paper_s_network_takes_as_many_steps_as_on_the_processor(shape):
     assert true_residual(A, b, found.x) <= 1.0001e-6
     assert abs(found.iterations - expected.iterations) <= 1
     assert seen == [shape] * found.iterations
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_paper_s_network_is_asked_for_what_is_left(monkeypatch, several):
+    names = ("random_spheres", "thin_gaps", "free_surface")
+    operators = [gallery.problems[name]((19, 16), seed=1) for name in (names if several else names[:1] * 3)]
+    b = np.stack([gallery.white_noise(operators[0], 1), gallery.divergence(operators[1], 2), 0 * operators[2].cells])
+    if several:
+        b[2] = gallery.white_noise(operators[2], 3)
+    expected = [solve(A, one, method="dcdm") for A, one in zip(operators, b)]
+    asked, inner = [], grid_solver_torch.propose
+    monkeypatch.setattr(grid_solver_torch, "propose", lambda network, r: asked.append(len(r)) or inner(network, r))
+    found = solve(operators if several else operators[0], b, method="dcdm", **HERE)
+    for k, one in enumerate(expected):
+        assert found.converged[k]
+        assert abs(found.iterations[k] - one.iterations) <= 1
+        np.testing.assert_allclose(found.x[k], one.x, atol=1e-4 * abs(one.x).max())
+    assert sum(asked) == sum(-(-k // 2) * 2 for k in found.iterations)
+    assert asked == sorted(asked, reverse=True)
+    assert asked[0] == np.count_nonzero(found.iterations)
 
 
 def test_each_system_of_a_batch_stops_by_itself():
