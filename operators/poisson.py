@@ -9,6 +9,7 @@ from deconjugate.operators import _poisson_numba as kernels
 from deconjugate.operators._components_numba import paint, runs_of_components
 from deconjugate.operators.base import LinearOperator
 
+_LARGEST = 1e150  # of a number that is squared, or multiplied by another; its inverse is the least
 _SIDES = {"neumann": kernels.NEUMANN, "dirichlet": kernels.DIRICHLET, "periodic": kernels.PERIODIC}
 
 
@@ -91,7 +92,7 @@ class PoissonOperator(LinearOperator):
         self._periodic = tuple(bool(low == kernels.PERIODIC) for low, _ in self._sides)
         self.coefficient = _check_coefficient(coefficient, self.grid_shape, self.boundary)
         scale = self.coefficient if isinstance(self.coefficient, float) else 1.0
-        self._weights = np.array([scale * (1.0 / h**2) for h in _pad_axis(self.spacing, 1.0)])
+        self._weights = np.array([scale * (1.0 / h**2) for h in _pad_axis(self.spacing, self.spacing[0])])
         if not self._is_uniform:
             self._coded  # noqa: B018  now: the caller may change his arrays later
 
@@ -316,6 +317,8 @@ def _check_spacing(spacing, ndim):
         raise ValueError(f"spacing has shape {values.shape}; give one number or {ndim}, one per axis")
     if not (np.isfinite(values).all() and (values > 0).all()):
         raise ValueError(f"spacing is {spacing}; it must be positive and finite")
+    if values.min() < 1 / _LARGEST or values.max() > _LARGEST:
+        raise ValueError(f"spacing is {spacing}; its square must fit double precision: choose another unit of length")
     return tuple(float(h) for h in np.broadcast_to(values, ndim))
 
 
@@ -344,7 +347,7 @@ def _check_coefficient(coefficient, shape, boundary):
             raise ValueError(f"coefficient has {len(coefficient)} face arrays; the grid has {len(shape)} axes")
         faces = []
         for axis, face in enumerate(coefficient):
-            face = np.asarray(face, np.float64)
+            face = np.array(face, np.float64)  # the caller may change his own
             expected = tuple(n + (axis == a) for a, n in enumerate(shape))
             if face.shape != expected:
                 raise ValueError(f"coefficient of axis {axis} has shape {face.shape}; its faces have shape {expected}")
@@ -355,10 +358,15 @@ def _check_coefficient(coefficient, shape, boundary):
                 raise ValueError(f"coefficient of axis {axis}: a periodic axis has one outer face, not two")
             faces.append(face)
         return tuple(faces)
-    beta = np.asarray(coefficient, np.float64)
-    if not np.isfinite(beta).all() or (beta <= 0).any():
+    beta = np.array(coefficient, np.float64)  # the caller may change his own
+    low, high = beta.min(initial=np.inf), beta.max(initial=0.0)
+    if not (low > 0 and high < np.inf):
         bad = int(np.count_nonzero(~np.isfinite(beta) | (beta <= 0)))
         raise ValueError(f"coefficient has {bad} entries that are negative, zero or not finite; beta must be positive")
+    if high > _LARGEST:
+        raise ValueError(
+            f"coefficient reaches {high:.3g}; products of two must fit double precision: choose another unit"
+        )
     if beta.ndim == 0:
         return float(beta)
     if beta.shape != shape:

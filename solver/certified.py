@@ -50,7 +50,7 @@ class CertifiedConjugateGradient:
         self.operator, self.preconditioner = operator, preconditioner
         self.finest, self.null_space = finest, null_space
         self._light = preconditioner.apply if light is None else light
-        self._work = self._residual = None
+        self._spare = []  # work arrays that no solve is using: others may, in threads and callbacks
 
     def solve(self, b, x, target, maxiter, callback=None, *, blank=False):
         """Improve x in place until ||b - A x|| <= target; b, x float64 arrays of the grid.
@@ -63,23 +63,32 @@ class CertifiedConjugateGradient:
         (SolveStatus, list of float)
             Residual norms at the start and after each iteration.
         """
+        try:
+            work = self._spare.pop()
+        except IndexError:
+            # Kept from solve to solve: the first touch of new memory costs as much as a cycle.
+            work = *(empty(self.finest.size) for _ in range(4)), empty(x.shape, np.float64)
+        try:
+            return self._solve(work, b, x, target, maxiter, callback, blank)
+        finally:
+            self._spare.append(work)
+
+    def _solve(self, work, b, x, target, maxiter, callback, blank):
         op, level = self.operator, self.finest
         shape, n, size = level.shape, level.shape[2], level.size
         threads = numba.get_num_threads()
         slabs = max(1, min(threads, shape[0] // 4)) if size > _SERIAL else 1
         chunks = max(1, min(_CHUNKS, size // n)) if size > _SERIAL else 1
-        if self._work is None:
-            # Kept from solve to solve: the first touch of new memory costs as much as a cycle.
-            self._work = [empty(size) for _ in range(4)]
-            self._residual = empty(x.shape, np.float64)
-        p, q, r, z = self._work
+        p, q, r, z, room = work
         p[:] = 0
         q[:] = 0
         if blank:
             residual, norm = b, float(np.sqrt(kernels.squared_norm(b.reshape(-1), chunks)))
         else:
-            residual, norm = self._true_residual(b, x, chunks)
+            residual, norm = self._true_residual(b, x, chunks, room)
         norms = [norm]
+        if not np.isfinite(norm):
+            return SolveStatus.NON_FINITE, norms
         curvature, failures = 1.0, 0
         while norm > target and len(norms) <= maxiter and failures < 2:
             scale = before = lowest = norm  # scale: what the single-precision residual is in units of
@@ -133,14 +142,14 @@ class CertifiedConjugateGradient:
                 centred = norm <= target
                 if centred:
                     self.null_space.center(x)
-                residual, norm = self._true_residual(b, x, chunks)
+                residual, norm = self._true_residual(b, x, chunks, room)
                 if norm <= target and not centred:
                     self.null_space.center(x)
-                    residual, norm = self._true_residual(b, x, chunks)
+                    residual, norm = self._true_residual(b, x, chunks, room)
                 if not norm < before:
                     # Rounding made it worse: undo the correction and start the directions anew.
                     x[...] = 0 if blank else start
-                    residual, norm = (b, before) if blank else self._true_residual(b, x, chunks)
+                    residual, norm = (b, before) if blank else self._true_residual(b, x, chunks, room)
                     p[:] = 0
                     q[:] = 0
                     curvature = 1.0
@@ -157,7 +166,7 @@ class CertifiedConjugateGradient:
             return SolveStatus.CONVERGED, norms
         return (SolveStatus.STAGNATED if failures >= 2 else SolveStatus.MAXITER), norms
 
-    def _true_residual(self, b, x, chunks):
-        residual = self.operator.apply_to(x, self._residual)
+    def _true_residual(self, b, x, chunks, room):
+        residual = self.operator.apply_to(x, room)
         square = kernels.squared_difference(b.reshape(-1), residual.reshape(-1), chunks)
         return residual, float(np.sqrt(square))

@@ -49,8 +49,8 @@ def conjugate_gradient(A, b, *, x0=None, M=None, rtol=1e-6, atol=0.0, maxiter=No
     norms = [_norm(r)]
     if norms[0] <= target:
         return x, SolveStatus.CONVERGED, norms
-    replaced = norms[0]
-    p = rz = None
+    replaced, epsilon = norms[0], np.finfo(r.dtype).eps
+    p = rz = best = None
     status = SolveStatus.MAXITER
     for _ in range(10 * b.size if maxiter is None else maxiter):
         z = r if precondition is None else precondition(r)
@@ -73,16 +73,22 @@ def conjugate_gradient(A, b, *, x0=None, M=None, rtol=1e-6, atol=0.0, maxiter=No
         r = r - alpha * q
         norms.append(_norm(r))
         if callback is not None:
-            callback(x)
-        if norms[-1] <= target:
+            callback(x.copy())
+        # Below its own rounding the recursion says nothing of x, and its directions lose their way.
+        if norms[-1] <= max(target, epsilon * replaced):
             r = b - apply(x)
             norms[-1] = _norm(r)
             if norms[-1] <= target:
                 return x, SolveStatus.CONVERGED, norms
             if norms[-1] >= 0.5 * replaced:
-                return x, SolveStatus.STAGNATED, norms
-            replaced, p = norms[-1], None
+                status = SolveStatus.STAGNATED
+                break
+            replaced, p, best = norms[-1], None, x.copy()
     norms[-1] = _norm(b - apply(x))
+    if best is not None and not norms[-1] <= replaced:
+        # What followed the last residual that was measured was rounding.
+        x, norms[-1] = best, replaced
+        status = status if status is SolveStatus.MAXITER else SolveStatus.STAGNATED
     return x, status, norms
 
 
@@ -153,7 +159,7 @@ def deep_conjugate_directions(
         norms.append(_norm(r))
         previous = [*previous, found][-window:] if window else []
         if callback is not None:
-            callback(x)
+            callback(x.copy())
     return x, SolveStatus.CONVERGED if norms[-1] <= target else SolveStatus.MAXITER, norms
 
 

@@ -6,9 +6,6 @@ from deconjugate.solver.conjugate import conjugate_gradient
 from deconjugate.solver.result import SolveStatus
 from deconjugate.solver.vectors import norm
 
-# Iterations that have to gain a factor of two.
-_STAGE = 100
-
 
 class DoubleMultigrid:
     """A multigrid cycle between vectors in double precision, symmetric positive (semi)definite as the cycle is.
@@ -18,14 +15,17 @@ class DoubleMultigrid:
     multigrid : Multigrid or LearnedMultigrid
         Its own arrays stay float32; the residual is scaled to a largest entry of 1 before it is rounded to them.
     operator : deconjugate.operators.PoissonOperator
+    power : int
+        The cycle is of an operator that is 2^power times smaller than the one to be inverted.
     """
 
-    def __init__(self, multigrid, operator):
-        self.multigrid, self.shape = multigrid, operator.grid_shape
+    def __init__(self, multigrid, operator, power=0):
+        self.multigrid, self.shape, self._unit = multigrid, operator.grid_shape, 2.0**-power
 
     def apply(self, r):
         scale = float(np.abs(r).max()) or 1.0
         single = (r / scale).astype(np.float32).reshape(-1)
+        scale *= self._unit
         return scale * self.multigrid.apply(single, np.empty_like(single)).astype(np.float64).reshape(self.shape)
 
 
@@ -53,7 +53,7 @@ def solve_in_stages(operator, preconditioner, b, x, target, maxiter, callback=No
     norms = [norm(b - operator.apply(x))]
     while True:
         goal = max(target, 1e-3 * norms[-1])
-        limit = min(_STAGE, maxiter - len(norms) + 1)
+        limit = maxiter - len(norms) + 1
         better, status, more = conjugate_gradient(
             operator, b, x0=x.copy(), M=preconditioner, rtol=0.0, atol=goal, maxiter=limit, callback=callback
         )
@@ -62,6 +62,7 @@ def solve_in_stages(operator, preconditioner, b, x, target, maxiter, callback=No
             x[:] = better
             norms += more[1:]
         if not helped and norms[-1] > target and len(norms) <= maxiter:
-            return SolveStatus.STAGNATED, norms
+            # The norm of the residual may rise for hundreds of iterations before it falls: only rounding is the end.
+            return SolveStatus.MAXITER if status is SolveStatus.MAXITER else SolveStatus.STAGNATED, norms
         if norms[-1] <= target or len(norms) > maxiter:
             return status, norms

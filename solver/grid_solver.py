@@ -2,18 +2,23 @@
 
 import numpy as np
 
+from deconjugate.operators import _poisson_numba as kernels
 from deconjugate.operators.learned.weights import WeightsError
 from deconjugate.operators.poisson import Cell
 from deconjugate.solver.certified import CertifiedConjugateGradient
 from deconjugate.solver.conjugate import conjugate_gradient
 from deconjugate.solver.double_multigrid import DoubleMultigrid, solve_in_stages
 from deconjugate.solver.fast_poisson import BoxPoisson
+from deconjugate.solver.memory import empty
 from deconjugate.solver.multigrid import Multigrid
 from deconjugate.solver.null_space import NullSpace
 from deconjugate.solver.result import SolveStatus, answer
+from deconjugate.solver.units import exponent_of, in_range, solve_in_units
 from deconjugate.solver.vectors import norm
 
 _EPSILON = np.finfo(np.float64).eps
+# A start whose rounding alone, magnified by A, is as large as b holds nothing.
+_USELESS = 1 / _EPSILON
 # A backward error of so many units of rounding is the best float64 can be asked for.
 _ROUNDING = 32
 _CERTIFIED = ("learned", "multigrid")
@@ -40,10 +45,10 @@ class GridSolver:
     """
 
     def __init__(self, operator, method):
-        self.operator = operator
+        self.operator, self._power = in_range(operator)
         self._parts = {}
-        self.null_space = NullSpace(operator)
-        exact = _is_plain_box(operator)
+        self.null_space = NullSpace(self.operator)
+        exact = _is_plain_box(self.operator)
         self.method = self._best(exact) if method == "auto" else method
         if self.method == "learned":
             self._learned()
@@ -56,34 +61,52 @@ class GridSolver:
 
     def solve(self, b, x0, x, rtol, atol, maxiter, callback):
         """Solve A x = b for b of the grid, whose memory is used, into x, which is zero at first; a SolveResult."""
-        operator = self.operator
         norm_b = norm(b)
+        exponent = exponent_of(b, norm_b)
+        if exponent or self._power:
+            options = x0, x, rtol, atol, maxiter, callback
+            return solve_in_units(self._solve, self.operator.apply, self._power, exponent, b, *options)
+        return self._solve(b, norm_b, x0, x, rtol, atol, maxiter, callback)
+
+    def _solve(self, b, norm_b, x0, x, rtol, atol, maxiter, callback):
+        """The same for numbers that can be squared."""
+        operator = self.operator
         target = max(rtol * norm_b, atol)
         removed = self.null_space.project(b)
         # What cannot be solved is part of the residual too; a tenth of the tolerance is always left to the iteration.
-        inner = np.sqrt(max(target**2 - removed**2, (0.1 * target) ** 2))
-        if x0 is not None:
+        least = 0.1 * target
+        inner = np.sqrt(max(target * target - removed * removed, least * least)) if removed else target
+        if x0 is not None and self._norm * norm(x0) <= _USELESS * norm_b:
             np.multiply(x0, operator.unknowns, out=x)
-        norms, tried, method = [], [], self.method
+        else:
+            x0 = None
+        norms, tried, method, reached = [], [], self.method, None
         while True:
+            best, start = x.copy() if tried else None, norms[-1] if norms else np.inf
+            blank = x0 is None and not tried
             tried.append(method)
-            best, start = x.copy() if tried[1:] else None, norms[-1] if norms else np.inf
-            blank = x0 is None and not norms
             status, more = self._run(method, b, x, inner, maxiter, callback, len(norms), blank)
             tried += self._dcdm().fallbacks if method == "dcdm" else []
             norms = norms[:-1] + more
             if not norms[-1] <= start:
                 x[:], norms[-1] = best, start
-            if status in (SolveStatus.CONVERGED, SolveStatus.MAXITER) or method not in _FALLBACK:
+            if status in (SolveStatus.CONVERGED, SolveStatus.MAXITER):
                 break
-            if self._at_rounding(x, norms[-1], norm_b):
+            if x0 is not None and not norms[0] <= norm_b:
+                # A start that is farther off than none may have cost the digits that are missing.
+                reached = norms[-1], x.copy()
+                x[:], x0, tried, norms[-1], method = 0.0, None, [], norm(b), self.method
+            elif method not in _FALLBACK or self._at_rounding(x, norms[-1], norm_b):
                 break
-            method = _FALLBACK[method]
+            else:
+                method = _FALLBACK[method]
+        if reached and reached[0] < norms[-1]:
+            norms[-1], x[:] = reached
         if self.null_space.labels:
             # What CertifiedConjugateGradient has improved until it was good enough is centred, and measured so.
             if not (method in _CERTIFIED and status is SolveStatus.CONVERGED and len(more) > 1):
                 self.null_space.center(x)
-                residual = operator.apply_to(x, self._part("residual", lambda: np.empty(operator.grid_shape)))
+                residual = operator.apply_to(x, empty(operator.grid_shape, np.float64))
                 norms[-1] = norm(np.subtract(b, residual, out=residual))
             norms[-1] = float(np.hypot(norms[-1], removed))
         if removed > max(target, _ROUNDING * _EPSILON * norm_b):
@@ -98,7 +121,8 @@ class GridSolver:
 
     def cycle(self):
         """One cycle of the hierarchy at hand, between arrays in double precision: apply(r)."""
-        return DoubleMultigrid(self._learned() if self.method == "learned" else self._multigrid(), self.operator)
+        hierarchy = self._learned() if self.method == "learned" else self._multigrid()
+        return DoubleMultigrid(hierarchy, self.operator, self._power)
 
     def _part(self, name, make):
         if name not in self._parts:
@@ -142,7 +166,8 @@ class GridSolver:
         """An upper bound of ||A||_2, by Gershgorin."""
         operator = self.operator
         if operator._faces is None:
-            return float(4.0 * operator._weights[[n > 1 for n in operator._shape3]].sum())
+            coupled = (operator._sides == kernels.DIRICHLET).any(axis=1) | (np.array(operator._shape3) > 1)
+            return float(4.0 * operator._weights[coupled].sum())
         return self._part("norm", lambda: 4.0 * sum(float(face.max()) for face in operator._faces))
 
     def _at_rounding(self, x, residual, norm_b):
@@ -182,7 +207,7 @@ class GridSolver:
             residual = b - self.operator.apply(x)
             norms.append(norm(residual))
             if callback is not None:
-                callback(x)
+                callback(x.copy())
             if not np.isfinite(norms[-1]):
                 return SolveStatus.NON_FINITE, norms
             if norms[-1] > 0.5 * norms[-2]:

@@ -94,6 +94,7 @@ class Multigrid:
         if weights is not None:
             self.relaxation = [np.asarray(row, np.float32) for row in weights.relaxation(self)]
         self._coarsest = Coarsest(self.levels[-1], self.periodic)
+        self._spare = []  # arrays of the coarser levels that no cycle is using: others may, in other threads
 
     def _finest(self):
         op = self.operator
@@ -138,37 +139,44 @@ class Multigrid:
 
     def apply(self, r, out):
         """out = M r; both flat float32 arrays of the grid."""
-        self._visit(0, r, out)
-        return out
+        return self._cycle(r, out, False)
 
     def apply_light(self, r, out):
         """The same with the first half of the half-sweeps on the finest level, both colours at least."""
-        self._visit(0, r, out, light=True)
+        return self._cycle(r, out, True)
+
+    def _cycle(self, r, out, light):
+        try:
+            work = self._spare.pop()
+        except IndexError:
+            work = [(empty(level.size), empty(level.size)) for level in self.levels[1:]]
+        try:
+            self._visit(0, r, out, work, light)
+        finally:
+            self._spare.append(work)
         return out
 
-    def _visit(self, depth, b, x, light=False):
+    def _visit(self, depth, b, x, work, light=False):
         level = self.levels[depth]
         if depth == len(self.levels) - 1:
             self._coarsest.solve(b, x)
             return
-        coarse = self.levels[depth + 1]
-        if coarse.x is None:
-            coarse.x, coarse.b = empty(coarse.size), empty(coarse.size)
+        coarse_x, coarse_b = work[depth]
         weights = self.relaxation[min(depth, len(self.relaxation) - 1)]
         if light:
             weights = weights[: max(2, weights.size // 2)]
-        self._smooth(level, x, b, weights, False, coarse)
+        self._smooth(level, x, b, weights, False, coarse_x)
         kernels.restrict_residual(
             x, b, level.dinv, level.runs, level.shape, self.periodic, level.factors, level.moved,
-            coarse.b, self._chunks(level),
+            coarse_b, self._chunks(level),
         )  # fmt: skip
-        self._visit(depth + 1, coarse.b, coarse.x)
-        self._smooth(level, x, b, weights, True, coarse)
+        self._visit(depth + 1, coarse_b, coarse_x, work)
+        self._smooth(level, x, b, weights, True, coarse_x)
 
-    def _smooth(self, level, x, b, weights, after, coarse):
+    def _smooth(self, level, x, b, weights, after, coarse_x):
         kernels.smooth(
             x, b, level.dinv, level.runs, level.shape, self.periodic, weights, after,
-            coarse.x, level.factors, level.moved, self._slabs(level, weights.size),
+            coarse_x, level.factors, level.moved, self._slabs(level, weights.size),
         )  # fmt: skip
 
     def _slabs(self, level, stages):
@@ -190,7 +198,7 @@ class _Level:
         self.size = dinv.size
         self.uniform = arrays[4]
         self.runs = arrays if self.uniform else (*arrays[:2], _low_faces(self.faces[2]), *arrays[3:])
-        self.factors = self.moved = self.x = self.b = None
+        self.factors = self.moved = None
         self.anisotropy = 0.0
 
     @property

@@ -94,7 +94,7 @@ class SolveResult:
             )
         return (
             f"{self.method}: {np.count_nonzero(self.converged)} of {np.size(self.converged)} systems converged, "
-            f"largest relative residual {np.max(self.relative_residual):.2e}, "
+            f"largest relative residual {np.max(self.relative_residual, initial=0.0):.2e}, "
             f"{self.setup_seconds + self.solve_seconds:.3g} s"
         )
 

@@ -8,6 +8,7 @@ from deconjugate.operators.poisson import PoissonOperator
 from deconjugate.solver.crop import Crop
 from deconjugate.solver.grid_solver import GridSolver
 from deconjugate.solver.result import answer, collect
+from deconjugate.solver.units import exponent_of, solve_in_units
 from deconjugate.solver.unstructured import UnstructuredSolver
 from deconjugate.solver.vectors import VectorForm, has_tensor, is_tensor, norm
 
@@ -33,7 +34,7 @@ def solve(
         was certified. What b holds outside the unknowns is no part of the system. A torch tensor gives a tensor on
         its own device, differentiable: see :mod:`deconjugate.solver.differentiable`.
     x0 : array of b's form, optional
-        Start.
+        Start. One so far off that rounding in it alone outweighs b is left out.
     rtol, atol : float, >= 0
         Smaller costs more; see ``SolveStatus.ATTAINABLE_ACCURACY`` for where float64 ends.
     maxiter : int, optional
@@ -123,17 +124,16 @@ class PoissonSolver:
         self.setup_seconds = time.perf_counter() - start
 
     def _set_operator(self, operator):
-        self._general, self.operator = None, operator
         if self._place is not None:
             from deconjugate.solver.device_torch import DeviceSolver
 
             self._on_device = DeviceSolver(operator, self._asked, self._place)
             self.method, self.device = self._on_device.method, self._on_device.name
-            return
-        self.device = "cpu"
-        self._crop = Crop(operator)
-        self._grid = GridSolver(self._crop.operator, self._asked)
-        self.method = self._grid.method
+        else:
+            crop = Crop(operator)
+            grid = GridSolver(crop.operator, self._asked)  # what it refuses leaves the solver as it was
+            self._crop, self._grid, self.method, self.device = crop, grid, grid.method, "cpu"
+        self._general, self.operator = None, operator
 
     def update(self, *, cells=None, coefficient=None):
         """The same solver on other cells or another coefficient (None keeps the present one).
@@ -212,8 +212,15 @@ class PoissonSolver:
         return LinearOperator((size, size), matvec=matvec, rmatvec=matvec, dtype=np.float64)
 
     def _solve_general(self, b, x0, x, rtol, atol, maxiter, callback):
+        norm_b, options = norm(b), (x0, x, rtol, atol, maxiter, callback)
+        exponent = exponent_of(b, norm_b)
+        if exponent:
+            return solve_in_units(self._solve_matrix, self._general.apply, 0, exponent, b, *options)
+        return self._solve_matrix(b, norm_b, *options)
+
+    def _solve_matrix(self, b, norm_b, x0, x, rtol, atol, maxiter, callback):
         x[:], status, norms = self._general.solve(b, x0, rtol, atol, maxiter, callback)
-        return answer(x, status, norms, self._general.norm, norm(b), 0.0, self.method)
+        return answer(x, status, norms, self._general.norm, norm_b, 0.0, self.method)
 
 
 def check_limits(rtol, atol, maxiter):

@@ -26,14 +26,16 @@ class UnstructuredSolver:
     """
 
     def __init__(self, A, *, algebraic=True):
-        if isinstance(A, np.ndarray):
+        if isinstance(A, np.ndarray) and A.ndim == 2:
             A = scipy.sparse.csr_array(A)
         matrix = scipy.sparse.issparse(A)
         if not matrix and not isinstance(A, LinearOperator):
             raise TypeError(
                 f"A is a {type(A).__name__}; give a PoissonOperator, a scipy sparse matrix or a LinearOperator"
             )
-        if A.shape[0] != A.shape[1]:
+        if np.issubdtype(A.dtype, np.complexfloating):
+            raise TypeError(f"A has dtype {A.dtype}; give a real matrix or operator")
+        if len(A.shape) != 2 or A.shape[0] != A.shape[1]:
             raise ValueError(f"A has shape {A.shape}; it must be square")
         if A.shape[0] == 0:
             raise ValueError("A has no unknowns: its shape is (0, 0)")

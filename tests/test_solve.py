@@ -1,5 +1,7 @@
 import itertools
+import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -597,3 +599,132 @@ def test_result_says_what_happened():
     assert result.solve_seconds > 0
     assert "multigrid" in str(result)
     assert result.status.value in str(result)
+
+
+@pytest.mark.parametrize("boundary", [N, D])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [1e12, 1e20, 1e160, 1e300])
+def test_a_start_that_is_far_off_costs_time_not_correctness(size, method, boundary):
+    A = with_obstacles((21, 26), 2, boundary=boundary)
+    b = A.apply(np.random.default_rng(0).standard_normal(A.grid_shape))
+    result = solve(A, b, x0=size * np.random.default_rng(1).standard_normal(A.grid_shape), method=method)
+    assert result.converged
+    assert true_residual(A, b, result.x) <= 1e-6
+
+
+def test_residuals_that_rise_for_long_before_they_fall_are_no_stagnation():
+    rng = np.random.default_rng(3)
+    cells = rng.choice([0, 1, 2], (40, 39), p=[0.13, 0.77, 0.1]).astype(np.uint8)
+    beta = 10.0 ** rng.uniform(-2.3, 2.3, (40, 39))
+    A = PoissonOperator(cells, boundary=D, spacing=(0.03, 19.0), coefficient=beta)
+    b = rng.standard_normal(A.grid_shape)
+    result = solve(A, b, rtol=0.03, method="multigrid")
+    assert result.converged
+    assert result.iterations > 200
+    assert true_residual(A, b, result.x) <= 0.03
+
+
+@pytest.mark.parametrize("boundary", [N, D])
+def test_conjugate_gradients_keep_what_they_had_when_asked_for_the_impossible(boundary):
+    A = with_obstacles((21, 26), 2, boundary=boundary)
+    b = A.apply(np.random.default_rng(0).standard_normal(A.grid_shape))
+    x, status, norms = conjugate_gradient(A, b, rtol=0.0, atol=1e-300)
+    assert status in (SolveStatus.STAGNATED, SolveStatus.MAXITER)
+    assert norms[-1] == pytest.approx(np.linalg.norm(b - A.apply(x)))
+    assert norms[-1] < 1e-14 * norms[0]
+    assert solve(A, b, rtol=0.0, atol=1e-300, method="cg").status is SolveStatus.ATTAINABLE_ACCURACY
+
+
+@pytest.mark.parametrize(("method", "obstacles"), [*itertools.product(METHODS, (False, True)), ("dcdm", True)])
+def test_a_callback_may_do_to_its_copy_what_it_likes(method, obstacles):
+    A = with_obstacles((24, 32), 2, boundary=D) if obstacles else PoissonOperator(np.ones((24, 32), bool), boundary=D)
+    b = A.apply(np.random.default_rng(0).standard_normal(A.grid_shape))
+    result = solve(A, b, method=method, callback=lambda x: x.fill(np.nan))
+    assert result.converged
+    assert np.array_equal(result.x, solve(A, b, method=method).x)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_solves_within_a_callback_and_after_its_exception(method):
+    A = with_obstacles((31, 43), 2, boundary=D)
+    solver = PoissonSolver(A, method=method)
+    b, other = (A.apply(np.random.default_rng(seed).standard_normal(A.grid_shape)) for seed in (0, 1))
+    alone, alone_other = solver.solve(b).x, solver.solve(other).x
+    within = []
+    assert np.array_equal(solver.solve(b, callback=lambda _: within.append(solver.solve(other).x)).x, alone)
+    assert all(np.array_equal(x, alone_other) for x in within)
+
+    def stop(_):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        solver.solve(b, callback=stop)
+    assert np.array_equal(solver.solve(b).x, alone)
+
+
+@pytest.mark.parametrize("method", ["auto", "multigrid", "dct"])
+def test_threads_may_share_a_solver(method):
+    A = with_obstacles((31, 43), 2)
+    solver = PoissonSolver(A, method=method)
+    each = [A.apply(np.random.default_rng(seed).standard_normal(A.grid_shape)) for seed in range(4)]
+    alone = [solver.solve(b).x for b in each]
+    old = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda k: solver.solve(each[k % 4]).x, range(24)))
+    finally:
+        sys.setswitchinterval(old)
+    assert all(np.array_equal(x, alone[k % 4]) for k, x in enumerate(together))
+
+
+def test_an_update_that_is_refused_leaves_the_solver_as_it_was():
+    A = with_obstacles((19, 14), 2, boundary=D)
+    solver = PoissonSolver(A)
+    with pytest.raises(ValueError, match="no unknowns"):
+        solver.update(cells=np.zeros((19, 14), bool))
+    assert solver.operator is A
+    assert solver.solve(np.ones((19, 14))).converged
+
+
+def test_the_coefficient_is_the_operators_own():
+    faces = [np.full((20, 14), 2.0), np.full((19, 15), 2.0)]
+    for beta in (np.full((19, 14), 2.0), faces):
+        cells = np.zeros((19, 14), bool)
+        cells[3:9, 4:8] = True
+        A = PoissonOperator(cells, coefficient=beta, boundary=D)
+        b = A.apply(np.random.default_rng(0).standard_normal(A.grid_shape))
+        for array in [beta] if isinstance(beta, np.ndarray) else beta:
+            array *= 1 + np.arange(array.shape[1])
+        result = solve(A, b, rtol=1e-10)
+        assert true_residual(A, b, result.x) <= 1e-10
+
+
+@pytest.mark.parametrize(
+    ("A", "error", "message"),
+    [
+        (np.array([[2.0, 1j], [-1j, 2.0]]), TypeError, "A has dtype complex128"),
+        (scipy.sparse.linalg.aslinearoperator(np.array([[2.0, 1j], [-1j, 2.0]])), TypeError, "complex128"),
+        (np.ones(2), TypeError, "A is a ndarray"),
+        (scipy.sparse.csr_array(np.ones(2)), ValueError, r"A has shape \(2,\); it must be square"),
+    ],
+)
+def test_matrices_that_are_none_are_named(A, error, message):
+    with pytest.raises(error, match=message):
+        solve(A, np.ones(2))
+
+
+def test_no_right_hand_side_at_all():
+    result = solve(A_SMALL, np.zeros((0, 6, 7)))
+    assert result.x.shape == (0, 6, 7)
+    assert str(result).startswith(": 0 of 0 systems converged")
+
+
+def test_the_norm_of_a_thin_grid_between_given_values_is_no_underestimate():
+    A = PoissonOperator(np.ones((1, 9, 7), bool), boundary=D, spacing=(0.1, 1.0, 1.0))
+    b = np.random.default_rng(0).standard_normal(A.grid_shape)
+    largest = scipy.sparse.linalg.eigsh(A.to_sparse(), 1, return_eigenvectors=False)[0]
+    x0 = solve(A, b).x
+    result = solve(A, b, x0=x0, maxiter=0, rtol=0.0)
+    scale = largest * np.linalg.norm(x0) + np.linalg.norm(b)
+    assert result.backward_error <= np.linalg.norm(b - A.apply(x0)) / scale * (1 + 1e-9)
