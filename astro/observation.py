@@ -6,6 +6,8 @@ import numpy as np
 
 from deconjugate.astro.light import check_light
 
+_LEAST, _LARGEST = 1e-15, 1e15  # of a noise whose weights, squared and summed, single precision holds
+
 
 @dataclass(frozen=True, eq=False)
 class Observation:
@@ -29,7 +31,7 @@ def observation(image, noise=None, mask=None):
         NaN and infinite pixels are bad. A CCDData brings its uncertainty, mask, WCS, unit and meta along.
     noise : float, or array that broadcasts to the image, optional
         1 sigma per pixel. Default the uncertainty of a CCDData, else :func:`deconjugate.operators.estimate_noise`.
-        Infinite noise marks a bad pixel.
+        Infinite noise marks a bad pixel. A Quantity is converted to the unit of the image.
     mask : bool array that broadcasts to the image, optional
         True = bad, beside those of a CCDData.
 
@@ -37,7 +39,7 @@ def observation(image, noise=None, mask=None):
     ------
     ValueError
         Wrong number of axes or shapes that do not fit; noise zero, negative or NaN on a good pixel; no good pixel;
-        an uncertainty of unknown type; magnitudes.
+        an uncertainty of unknown type; magnitudes; noise in a unit that the image's cannot be converted to.
     TypeError
         image is not numeric.
     """
@@ -56,7 +58,8 @@ def observation(image, noise=None, mask=None):
                     f"the uncertainty of the image is of the type {image.uncertainty.uncertainty_type!r}: make it a "
                     "StdDevUncertainty, VarianceUncertainty or InverseVariance"
                 )
-            uncertainty = image.uncertainty.represent_as(StdDevUncertainty).array
+            deviation = image.uncertainty.represent_as(StdDevUncertainty)
+            uncertainty = deviation.array if deviation.unit in (None, unit) else deviation.quantity
     elif isinstance(image, np.ma.MaskedArray):
         own_mask = np.ma.getmaskarray(image)
     elif hasattr(image, "unit"):  # a Quantity
@@ -68,7 +71,6 @@ def observation(image, noise=None, mask=None):
         raise ValueError(f"image has shape {data.shape}; give (h, w), or (N, h, w) for stamps")
     if min(data.shape[-2:]) < 4:
         raise ValueError(f"image has shape {data.shape}; frames need 4 pixels a side or more")
-    dtype = np.float32 if data.dtype == np.float32 else np.float64  # a large frame in single precision stays so
     stamps = data.ndim == 3
     shape = data.shape
     bad = ~np.isfinite(data)
@@ -76,10 +78,13 @@ def observation(image, noise=None, mask=None):
         if given is not None:
             bad = bad | _fitting(name, given, shape).astype(bool)
     noise = uncertainty if noise is None else noise
-    if noise is None:
-        sigma = _estimated(data, bad).astype(dtype, copy=False)
-    else:
-        sigma = _fitting("noise", noise, shape).astype(dtype)
+    given = _estimated(data, bad) if noise is None else _fitting("noise", _in_unit(noise, unit), shape)
+    dtype = np.float32 if data.dtype == np.float32 else np.float64  # a large frame in single precision stays so
+    sigma = given.astype(dtype)
+    if not _LEAST <= sigma.min(where=~bad, initial=np.inf) <= _LARGEST:
+        dtype = np.float64  # weights and squares of it would not fit single precision
+        sigma = given.astype(dtype)
+    if noise is not None:
         bad = bad | np.isposinf(sigma)
         wrong = ~bad & ~(sigma > 0.0)
         if wrong.any():
@@ -96,6 +101,15 @@ def observation(image, noise=None, mask=None):
     weight[bad] = 0.0
     clean = np.where(bad, dtype(0), data).astype(dtype, copy=False)
     return Observation(clean.reshape(frames), weight.reshape(frames), bad.reshape(frames), stamps, wcs, unit, meta)
+
+
+def _in_unit(noise, unit):
+    """Noise as a number or an array in the unit of the image."""
+    if not hasattr(noise, "unit"):
+        return noise
+    if unit is None or not noise.unit.is_equivalent(unit):
+        raise ValueError(f"noise is in {noise.unit}, the image in {unit or 'no unit'}: give both in units of one kind")
+    return noise.to_value(unit)
 
 
 def _fitting(name, array, shape):

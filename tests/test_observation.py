@@ -33,3 +33,29 @@ def test_quantities_bring_their_unit():
 def test_an_uncertainty_of_unknown_type_is_refused():
     with pytest.raises(ValueError, match="the uncertainty of the image is of the type 'unknown'"):
         observation(NDData(DATA, uncertainty=np.ones(DATA.shape)))
+
+
+def test_noise_is_converted_to_the_unit_of_the_image():
+    plain = observation(DATA * u.Jy, noise=2.0)
+    for noise in (2000.0 * u.mJy, np.full(DATA.shape, 2e-6) * u.MJy):
+        np.testing.assert_allclose(observation(DATA * u.Jy, noise=noise).weight, plain.weight)
+    deviation = StdDevUncertainty(np.full(DATA.shape, 2000.0), unit="mJy")
+    np.testing.assert_allclose(observation(CCDData(DATA, unit="Jy", uncertainty=deviation)).weight, plain.weight)
+    variance = VarianceUncertainty(np.full(DATA.shape, 4e6), unit="mJy2")
+    np.testing.assert_allclose(observation(CCDData(DATA, unit="Jy", uncertainty=variance)).weight, plain.weight)
+
+
+@pytest.mark.parametrize(("image", "message"), [(DATA * u.s, "noise is in Jy, the image in s"), (DATA, "no unit")])
+def test_noise_in_a_unit_of_another_kind_is_refused(image, message):
+    with pytest.raises(ValueError, match=message):
+        observation(image, noise=1.0 * u.Jy)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-20, 1.0, 1e20, 1e30])
+@pytest.mark.parametrize("given", [False, True])
+def test_weights_fit_whatever_the_unit_of_a_frame_in_single_precision(scale, given):
+    data = DATA.astype(np.float32)
+    seen = observation(data * np.float32(scale), noise=scale if given else None)
+    usual = observation(data.astype(np.float64), noise=1.0 if given else None)
+    np.testing.assert_allclose(seen.weight * scale**2, usual.weight, rtol=1e-4)
+    assert seen.weight.dtype == (np.float32 if scale == 1.0 else np.float64)
