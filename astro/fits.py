@@ -17,6 +17,8 @@ DISTRACTING_CARDS = re.compile(r"NAXIS[3-9]|" + PLATE_CARDS.pattern)  # from the
 # Words for units that headers have and astropy has not.
 UNITS = {"counts": "ct", "electrons": "electron", "e-": "electron", "adus": "adu", "counts/s": "ct/s", "cps": "ct/s"}
 UNITS |= {"electrons/s": "electron/s", "e-/s": "electron/s", "counts/sec": "ct/s", "photons": "photon"}
+# Where all is in capitals; small letters would make other units of some.
+CAPITALS = {"MJY/SR": "MJy/sr", "JY/SR": "Jy/sr", "JY/BEAM": "Jy/beam", "JY/PIXEL": "Jy/pix", "JY": "Jy"}
 WITHOUT_DATA = 1e15  # noise of pixels that SWarp and SExtractor mark as bad: variance 1e30
 
 
@@ -29,8 +31,8 @@ def read_image(path, *, ext=None, plane=None, noise=None, noise_kind=None, mask=
         FITS file, plain, gzipped or tile-compressed (.fz).
     ext : int or str, optional
         HDU by number or name (case and outer spaces do not matter; "SCI,2" is the second of that name). By default a
-        2-D primary array, else the first 2-D extension named SCI, else the first 2-D image, else so with cubes. Leading
-        axes of length 1 are dropped.
+        2-D primary array, else the first extension named SCI, 2-D or else a cube, else the first 2-D image, else the
+        first cube. Leading axes of length 1 are dropped.
     plane : int, optional
         Which plane of a cube, from 0; noise and mask may be cubes or images then.
     noise : int, str or path, optional
@@ -324,7 +326,7 @@ def _unit(text):
     from astropy import units
 
     text = str(text or "").strip()
-    text = UNITS.get(text.casefold(), text)
+    text = CAPITALS.get(text, UNITS.get(text.casefold(), text))
     for attempt in (text, text.lower()):
         unit = units.Unit(attempt, parse_strict="silent")
         if not isinstance(unit, units.UnrecognizedUnit):

@@ -99,11 +99,12 @@ def find_image(hdus, ext, path, version=None):
     Of several HDUs of a name, the one of ``version`` is taken where there is one, unless ``ext`` gives its own.
     """
     if ext is None:
-        for shape in (image_shape, cube_shape):
-            images = [i for i, hdu in enumerate(hdus) if shape(hdu) is not None]
-            named = [i for i in images if words(hdus[i].name) == {"sci"}]
-            if images:
-                return images[0] if images[0] == 0 or not named else named[0]
+        images, cubes = ([i for i, hdu in enumerate(hdus) if shape(hdu)] for shape in (image_shape, cube_shape))
+        science = [[i for i in found if words(hdus[i].name) == {"sci"}] for found in (images, cubes)]
+        # What is named SCI, a cube too, goes before images of something else: a cube's PSF, say.
+        for found in (images if 0 in images else [], *science, images, cubes):
+            if found:
+                return found[0]
         raise ValueError(f"{path} holds no 2-D image; it has {contents(hdus)}")
     name, _, wanted = str(ext).strip().casefold().partition(",")
     if re.fullmatch(r"\d+", name) and not wanted:
@@ -179,7 +180,8 @@ def image_pixels(hdu, path, plane=None, scratch=None):
     shape = _shape(hdu)
     if len(shape) != 2 and (plane is None or len(shape) != 3):
         what = f"an image of axes {hdu.shape[::-1]}" if hdu.is_image and hdu.shape else "no image"
-        raise ValueError(f"{path}: extension {hdu.name.strip() or 'without name'} holds {what}; a 2-D image is needed")
+        name = hdu.name.strip() or "without name"
+        raise ValueError(f"{path}: extension {name} holds {what}; a 2-D image is needed, of a cube a plane")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -134,11 +134,11 @@ def _finite(array):
 
 
 def is_surface_brightness(unit):
-    """Whether a unit is per solid angle."""
+    """Whether a unit is per solid angle, that of a beam among them."""
     from astropy import units
 
     bases = unit.decompose()
-    return any(base == units.rad and power < 0 for base, power in zip(bases.bases, bases.powers))
+    return any(base in (units.rad, units.beam) and power < 0 for base, power in zip(bases.bases, bases.powers))
 
 
 def _hdu(name, array, header, comment="", cards=()):

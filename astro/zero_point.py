@@ -35,8 +35,9 @@ def zero_point(header, unit=None):
     if unit is not None:
         from astropy import units
 
-        if unit.is_equivalent(units.Jy):
-            return float(2.5 * np.log10((3631.0 * units.Jy).to_value(unit)))
+        for light in (unit, unit * units.pix):  # of a pixel, as all are, or per pixel: said or not
+            if light.is_equivalent(units.Jy):
+                return float(2.5 * np.log10((3631.0 * units.Jy).to_value(light)))
     return None
 
 

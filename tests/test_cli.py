@@ -132,8 +132,9 @@ def test_noise_mask_psf_file_and_page(rich, capsys):
     assert scatter(residual) == pytest.approx(1.0, abs=0.1)
 
 
-def test_surface_brightness_stays_surface_brightness(field, frame):
-    cards = fits.Header(CARDS | {"BUNIT": "MJy/sr", "PIXAR_SR": 4e-12})
+@pytest.mark.parametrize("unit", ["MJy/sr", "JY/BEAM"])
+def test_surface_brightness_stays_surface_brightness(unit, field, frame):
+    cards = fits.Header(CARDS | {"BUNIT": unit, "PIXAR_SR": 4e-12})
     fits.PrimaryHDU(frame, cards).writeto("sb.fits")
     assert run("sb.fits", "--fwhm", FWHM * 0.36, "--no-network", "--quiet", "-o", "sb_out.fits", "--qa", "sb.svg") == 0
     assert "<svg" in Path("sb.svg").read_text()

@@ -133,6 +133,8 @@ def test_zero_points_and_magnitudes():
     assert zero_point({"MAGZERO": True}) is None
     assert zero_point({}, units.adu) is None
     assert zero_point({}, units.uJy) == pytest.approx(23.9, abs=0.01)
+    assert zero_point({}, units.Jy / units.pix) == pytest.approx(8.9, abs=0.01)
+    assert zero_point({}, units.MJy / units.sr) is None
     np.testing.assert_allclose(magnitude([100.0, -1.0], 25.0), [20.0, np.nan])
 
 

@@ -167,6 +167,9 @@ def test_compressed_files(tmp_path):
     [
         ("ADU", u.adu),
         ("MJy/sr", u.MJy / u.sr),
+        ("MJY/SR", u.MJy / u.sr),
+        ("mJy/sr", u.mJy / u.sr),
+        ("JY/BEAM", u.Jy / u.beam),
         ("counts per furlong", u.dimensionless_unscaled),
         ("", u.dimensionless_unscaled),
     ],
@@ -177,6 +180,15 @@ def test_units(tmp_path, text, unit):
     write_image(tmp_path / "v.fits", image)
     written = fits.getheader(tmp_path / "v.fits", 1)["BUNIT"]
     assert u.Unit(written) == unit if unit != u.dimensionless_unscaled else written == text
+
+
+def test_a_cube_of_science_goes_before_images_of_something_else(tmp_path):
+    """As in the deconvolution of a cube, whose PSF is the only 2-D image."""
+    cube, path = image_hdu(np.stack([IMAGE, IMAGE]), "SCI"), tmp_path / "cube.fits"
+    fits.HDUList([fits.PrimaryHDU(), image_hdu(IMAGE[:5, :5], "PSF"), cube]).writeto(path)
+    assert read_image(path, plane=1).shape == IMAGE.shape
+    with pytest.raises(ValueError, match=r"SCI holds an image of axes .*; a 2-D image is needed, of a cube a plane"):
+        read_image(path)
 
 
 def test_an_unreadable_wcs_is_left_out_with_a_warning(tmp_path):
