@@ -56,7 +56,7 @@ class TorchModel:
         turned = 2 * repeated > w
         self._repeated, self._turned = self._kept(np.where(turned, w - repeated, repeated)), self._kept(turned)
         # Columns of a half-spectrum that stand for their mirror images too: for sums over all frequencies.
-        self.columns = torch.full((self.domain_shape[1] // 2 + 1,), 2.0, device=self.device)
+        self.columns = torch.full((self.domain_shape[1] // 2 + 1,), 2.0, dtype=torch.float32, device=self.device)
         self.columns[0] = 1.0
         if self.domain_shape[1] % 2 == 0:
             self.columns[-1] = 1.0

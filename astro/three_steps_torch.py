@@ -14,7 +14,8 @@ from deconjugate.astro.points_torch import Stars, find_points, point_images
 from deconjugate.astro.support_torch import Views, find_supports, significance
 from deconjugate.astro.three_steps import BETTER, STEP_1, Clock, Frame
 from deconjugate.astro.tikhonov_torch import choose_regularization, tikhonov
-from deconjugate.operators.learned.device import autocast
+from deconjugate.operators.memory_torch import is_full
+from deconjugate.operators.precision_torch import plain_arithmetic
 from deconjugate.operators.starlet import Starlet
 
 BYTES = 450  # that a padded fine pixel takes at most, over all steps but the network
@@ -83,16 +84,19 @@ class TorchSteps:
         """
         first = 0
         while first < len(data):
-            some = slice(first, min(first + self.at_once(models[0]), len(data)))
+            some, found = slice(first, min(first + self.at_once(models[0]), len(data))), None
             try:
                 # Half precision, and TF32, move images by more than a hundredth of a sigma.
-                with autocast(self.device, "single"):
+                with plain_arithmetic(self.device):
                     found = self._steps(models, psfs, data[some], weight[some], some)
-                yield some, *found
-                first = some.stop
-            except torch.cuda.OutOfMemoryError:
-                if not self._make_room(some.stop - some.start):
+            except RuntimeError as error:
+                if not is_full(error) or not self._make_room(some.stop - some.start):
                     raise
+            if found is None:
+                torch.cuda.empty_cache()  # with the error went what it had kept of the batch
+                continue
+            yield some, *found
+            first = some.stop
 
     def _steps(self, models, psfs, data, weight, some):
         """One batch."""
@@ -172,7 +176,6 @@ class TorchSteps:
 
     def _make_room(self, count):
         """Whether there is a way to go on."""
-        torch.cuda.empty_cache()
         guess = self.settings.guess
         if count > 1:
             self.most = count // 2

@@ -41,5 +41,5 @@ def smooth(x, step):
 def _mirrored(n, step, device):
     """Which samples a signal of length n shows with 2 step more at either end."""
     with torch.inference_mode(False):  # it is kept, and may serve where gradients are asked for
-        index = torch.arange(-2 * step, n + 2 * step) % (2 * n)
-        return torch.minimum(index, 2 * n - 1 - index).to(device)
+        index = torch.arange(-2 * step, n + 2 * step, device=device) % (2 * n)
+        return torch.minimum(index, 2 * n - 1 - index)

@@ -111,8 +111,8 @@ class TorchPoisson:
         return self._faces[dtype]
 
     def _uniform_faces(self, dtype):
-        low = [self.opens(axis).to(dtype) * w for axis, w in enumerate(self.weights[0])]
-        return low, self.given(dtype)
+        opens = [self.opens(axis) for axis in range(3)]
+        return [one.to(dtype) * w for one, w in zip(opens, self.weights[0])], self.given(dtype, opens)
 
     def weights_in(self, dtype):
         """The weights of the three axes of a uniform coefficient as a tensor."""
@@ -123,25 +123,22 @@ class TorchPoisson:
     def opens(self, axis):
         """Whether the low face of each cell is open and leads to an unknown."""
         there = torch.roll(self.unknowns, 1, axis + 1)
-        return ((self.code >> (2 * axis)) & 1).bool() & there & self._inside(axis)
+        there &= ((self.code >> (2 * axis)) & 1).bool()
+        if not self.periodic[axis] or self.shape[axis] == 1:
+            there.narrow(axis + 1, 0, 1).fill_(False)
+        return there
 
-    def given(self, dtype):
+    def given(self, dtype, opens=None):
         """The transmissibility towards given values; of a uniform coefficient counted from the bytes."""
         if not self.uniform:
             return self.faces(dtype)[1]
         total = torch.zeros(self.code.shape, dtype=dtype, device=self.device)
         for axis, w in enumerate(self.weights[0]):
             count = ((self.code >> (2 * axis)) & 1) + ((self.code >> (2 * axis + 1)) & 1)
-            inner = self.opens(axis).to(torch.uint8)
+            inner = (self.opens(axis) if opens is None else opens[axis]).to(torch.uint8)
             count = count - inner - torch.roll(inner, -1, axis + 1)
             total += w * count.to(dtype)
         return total
-
-    def _inside(self, axis):
-        """False where the low face of a cell is an outer side that is not periodic."""
-        n = self.shape[axis]
-        index = torch.arange(n, device=self.device).reshape([-1 if a == axis else 1 for a in range(3)])
-        return (index > 0) | (self.periodic[axis] and n > 1)
 
     @property
     def norm(self):

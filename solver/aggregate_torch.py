@@ -148,20 +148,17 @@ def _parts(grid, t, dinv):
     between = t[face, :, a]
     strong = (between > 0) & (between >= STRONG * torch.maximum(largest[:, a], largest[:, b]).T)
     strong &= (grid.active[:, a] & grid.active[:, b]).T
-    for (one, other, _), tied in zip(pairs, strong):
-        same = label == label[:, other : other + 1]
-        label = torch.where(tied[:, None] & same, label[:, one : one + 1], label)
-    weight = torch.zeros(label.shape, dtype=torch.float64, device=dinv.device)
-    single = 1.0 / dinv.reshape(-1)[grid.cell].double()
-    for place in range(places):
-        mine = torch.where(grid.active[:, place], single[:, place], 0.0)
-        weight.scatter_add_(1, label[:, place : place + 1], mine[:, None])
-    keeps = torch.full((len(label),), -1, dtype=torch.int64, device=dinv.device)
-    best = torch.zeros(len(label), dtype=torch.float64, device=dinv.device)
-    for group in range(places):
-        better = weight[:, group] > OUTWEIGHS * best
-        keeps = torch.where(better, group, keeps)
-        best = torch.where(better, weight[:, group], best)
+    for (one, other, _), tied in zip(pairs, strong[:, :, None].unbind(0)):
+        same = tied & (label == label[:, other : other + 1])
+        label = torch.where(same, label[:, one : one + 1], label)
+    groups = torch.arange(places, device=dinv.device)
+    single = torch.where(grid.active, 1.0 / dinv.reshape(-1)[grid.cell].double(), 0.0)
+    weight = ((label[:, :, None] == groups) * single[:, :, None]).sum(1)
+    best, better = torch.zeros_like(weight[:, 0]), []
+    for mine in weight.unbind(1):
+        better.append(mine > OUTWEIGHS * best)
+        best = torch.where(better[-1], mine, best)
+    keeps = torch.where(torch.stack(better, 1), groups, -1).amax(1)
     part = torch.where(grid.active & (label != keeps[:, None]), label + 1, 0)
     return part, (part > 0).any(1)
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
+from deconjugate.operators.memory_torch import is_full
 from deconjugate.operators.poisson import PoissonOperator
 from deconjugate.operators.poisson_torch import TorchPoisson
 from deconjugate.solver.aggregate_torch import block_of
@@ -62,9 +63,9 @@ class CheckedKernels:
                         _CHECKS[name](fast, plain, self._device, *arguments)
                         self._sound.add((name, found))
                     return fast(*arguments)
-                except torch.cuda.OutOfMemoryError:
-                    raise
                 except Exception as error:
+                    if is_full(error):
+                        raise
                     self._refuse(name, error)
             return plain(*arguments)
 
@@ -87,12 +88,12 @@ class WrongAnswer(ArithmeticError):
     """A kernel's answer is not that of plain torch."""
 
 
-class _Poisoned(TorchDispatchMode):
+class _Poisoned(TorchFunctionMode):
     """New memory is full of NaN, or of 77."""
 
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+    def __torch_function__(self, function, types, arguments=(), options=None):
         out = function(*arguments, **(options or {}))
-        if "empty" in function.name():
+        if function.__name__ in ("empty", "empty_like", "new_empty", "empty_strided"):
             out.fill_(torch.nan if out.is_floating_point() else 77)
         return out
 

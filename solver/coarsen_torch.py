@@ -19,9 +19,9 @@ def block_sum(x, factors):
     return total
 
 
-def low_faces(t, axis, factors):
-    """Sums of the fine faces along an axis that each coarse face covers."""
-    first = (slice(None),) * (axis + 1) + (slice(None, None, factors[axis]),)
+def low_faces(t, axis, factors, step=None):
+    """Sums of the fine faces along an axis that each coarse face covers: of every ``step``, the factor of the axis."""
+    first = (slice(None),) * (axis + 1) + (slice(None, None, step or factors[axis]),)
     return block_sum(t[first], [1 if a == axis else c for a, c in enumerate(factors)])
 
 

@@ -84,23 +84,26 @@ class _Seen:
         sizes = [_sizes(n, c, dinv) for n, c in zip(shape, factors)]
         self.count = sizes[0][:, None, None] * sizes[1][:, None] * sizes[2]
         self.sizes = sizes
-        self.empty = 1 - block_sum((dinv > 0).to(dinv.dtype), factors) / self.count
         self.halved = [a for a in axes if factors[a] == 2]
-        self.inner = [self._inner(axis) for axis in range(3)]
+        self.inner, self.empty = self._within(dinv)
         d = diagonal(coarse, given)
         self.d = torch.where(d > 0, d, torch.ones_like(d))
         self.share = given / self.d
         self.both = [t + torch.roll(t, -1, a) for a, t in enumerate(coarse, start=1)]
 
-    def _inner(self, axis):
-        """Faces inside each block along an axis, halved."""
-        t = self.faces[axis]
-        if self.factors[axis] != 2:
-            return torch.zeros_like(self.empty)
-        odd = torch.zeros_like(t)
-        second = (slice(None),) * (axis + 1) + (slice(1, None, 2),)
-        odd[second] = t[second]
-        return block_sum(odd, self.factors) / 2
+    def _within(self, dinv):
+        """Faces inside each block along every axis, halved, and its share of no unknowns: all summed at once."""
+        domains = len(dinv)
+        each = dinv.new_zeros(len(self.halved) + 1, *dinv.shape)
+        for axis, odd in zip(self.halved, each):
+            second = (slice(None),) * (axis + 1) + (slice(1, None, 2),)
+            odd[second] = self.faces[axis][second]
+        torch.gt(dinv, 0, out=each[-1])
+        sums = block_sum(each.flatten(0, 1), self.factors).unflatten(0, (-1, domains))
+        inner = [torch.zeros_like(sums[0])] * 3
+        for axis, half in zip(self.halved, sums / 2):
+            inner[axis] = half
+        return inner, 1 - sums[-1] / self.count
 
     def face(self, axis):
         """(six ratios of the cells below and above each face, shape (2, 6, ...), unevenness); _ORDER says which."""
@@ -117,8 +120,9 @@ class _Seen:
         times = torch.tensor(times, dtype=t.dtype, device=t.device).reshape(4, 1, 1, 1, 1)
         ratios = _balance(against, times * t)
         ends = torch.cat([ratios, torch.stack([low[3:], seen[3:]])], 1)
-        cross = low_faces(self.faces[axis], axis, self.factors) / c
-        squares = low_faces((self.faces[axis] / c) ** 2, axis, self.factors)
+        fine = self.faces[axis][(slice(None),) * (axis + 1) + (slice(None, None, c),)]
+        both = low_faces(torch.cat([fine, (fine / c) ** 2]), axis, self.factors, 1)
+        cross, squares = both[: len(fine)] / c, both[len(fine) :]
         span = self.count / self.sizes[axis].reshape([-1 if a == axis else 1 for a in range(3)])
         q = span * squares
         uneven = torch.where(q > 0, 1 - cross**2 / torch.where(q > 0, q, torch.ones_like(q)), torch.zeros_like(q))

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 import torch
 
+from deconjugate.operators.memory_torch import is_full
 from deconjugate.operators.precision_torch import plain_arithmetic
 from deconjugate.solver.grid_solver_torch import DeviceGridSolver
 from deconjugate.solver.result import collect
@@ -68,7 +69,9 @@ class DeviceSolver:
             self.grid = DeviceGridSolver(operators, method, self.device)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
-        except torch.cuda.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_full(error):
+                raise
             raise _full(self.device, f"the set-up of grids of {first.grid_shape}", error) from error
 
     @_plainly
@@ -96,7 +99,9 @@ class DeviceSolver:
                 parts.append(form.write(x))
                 answers += more
                 first = some.stop
-            except torch.cuda.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_full(error):
+                    raise
                 if step == 1 or self.several:
                     what = f"{some.stop - some.start} systems of {self.grid.operator.grid_shape}"
                     raise _full(self.device, what, error) from error

@@ -46,7 +46,7 @@ class TorchBox:
         self._axes = [_Axis(n, tuple(pair)) for n, pair in zip(shape, pairs)]
         fourier = [a for a, axis in enumerate(self._axes) if axis.fourier]
         self._fourier, self._lengths = [a + 1 for a in fourier], [shape[a] for a in fourier]
-        total = torch.zeros(1, 1, 1, dtype=torch.float64)
+        total = torch.zeros(1, 1, 1, dtype=torch.float64, device="cpu")
         for a, (axis, scale) in enumerate(zip(self._axes, scales)):
             values = scale * axis.eigenvalues
             if fourier and a == fourier[-1]:

@@ -4,6 +4,8 @@ import warnings
 
 import torch
 
+from deconjugate.operators.memory_torch import is_full
+
 
 class Replayed:
     """A function of no arguments, captured as a CUDA graph when it is first called and replayed from then on.
@@ -37,9 +39,9 @@ class Replayed:
             self._warm_up()
             try:
                 self._replay = captured(self._work, self._device)
-            except torch.cuda.OutOfMemoryError:
-                raise
             except RuntimeError as error:
+                if is_full(error):
+                    raise
                 _tell(self._device, str(error).strip().split("\n")[0])
                 self._replay = self._work
         self._replay()

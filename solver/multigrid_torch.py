@@ -153,11 +153,12 @@ class Level:
         self.faces, self.periodic, self.moved, self.uniform = (faces, given), periodic, moved, uniform
         self.factors, self.relaxation, self._weights = None, None, {}
         self._map = self._around = self.kind = None
+        self._places = {}
         self.diagonal = diagonal(faces, given)
         self.dinv = _inverse(self.diagonal)
+        self.relaxed, self.raised = self.dinv, None
         self.odd = [a for a, n in enumerate(shape) if periodic[a] and n % 2 and n > 1]
         self.known = uniform.code if uniform is not None else (self.dinv > 0).to(torch.uint8)
-        self.relaxed, self.raised = self.dinv, None
         if self.odd:
             self.raised = torch.zeros_like(given)
             for axis in self.odd:
@@ -165,9 +166,17 @@ class Level:
                 self.raised.narrow(axis + 1, 0, 1).add_(face)
                 self.raised.narrow(axis + 1, shape[axis] - 1, 1).add_(face)
             self.relaxed = _inverse(self.diagonal + self.raised)
-        i, j, k = (torch.arange(n, device=given.device) for n in shape)
-        odd = (i[:, None, None] + j[:, None] + k) % 2
-        self.colours = (odd == 0).to(given.dtype), (odd == 1).to(given.dtype)
+        self._colours = None
+
+    @property
+    def colours(self):
+        """1 at the cells of each of the two colours, 0 at the others; made where plain torch asks for it."""
+        if self._colours is None:
+            given = self.faces[1]
+            i, j, k = (torch.arange(n, device=given.device) for n in self.shape)
+            odd = (i[:, None, None] + j[:, None] + k) % 2
+            self._colours = (odd == 0).to(given.dtype), (odd == 1).to(given.dtype)
+        return self._colours
 
     @property
     def coarse_shape(self):
@@ -192,6 +201,24 @@ class Level:
             near = neighbours_of(self.moved[0], self.shape)
             self._around = near, faces_at(torch.stack(self.faces[0]).reshape(3, -1), self.moved[0], near)
         return self._around
+
+    def places(self, batch):
+        """Where the moved cells of so many systems are, and the blocks that they left, then those that they joined.
+
+        The numbers of systems and the places in each, for its own domain or for the one of all; of the blocks flat
+        through all systems.
+        """
+        if batch not in self._places:
+            cells, own, target = self.moved
+            blocks = self.coarse_shape[0] * self.coarse_shape[1] * self.coarse_shape[2]
+            both = torch.stack([own, target])
+            if len(self.known) == 1:
+                system, cell = torch.arange(batch, device=cells.device)[:, None], cells[None]
+                both = both[:, None] + blocks * system
+            else:
+                system, cell = cells // self.size, cells % self.size
+            self._places[batch] = system, cell, both
+        return self._places[batch]
 
     def weights(self, batch, dtype, device):
         """The weights of the half-sweeps for each system, (half-sweeps, batch)."""

@@ -68,7 +68,7 @@ def test_the_paper_s_network_takes_as_many_steps_as_on_the_processor(shape):
 
 @pytest.mark.parametrize("several", [False, True])
 def test_the_paper_s_network_is_asked_for_what_is_left(monkeypatch, several):
-    names = ("random_spheres", "thin_gaps", "free_surface")
+    names = ("random_spheres", "thin_gaps", "rooms")
     operators = [gallery.problems[name]((19, 16), seed=1) for name in (names if several else names[:1] * 3)]
     b = np.stack([gallery.white_noise(operators[0], 1), gallery.divergence(operators[1], 2), 0 * operators[2].cells])
     if several:
