@@ -5,8 +5,8 @@
 Seconds of a machine that does other work mean nothing; the ratio of two pieces of work done in turns means nearly the
 same everywhere. Each case is timed in rounds, one thread, processor time, and the least of either counts, for other
 work only ever adds; a case that is 25 % above what is stored is measured twice more, and fails only if it always is.
-Answers are checked before. Where ``perf`` counts instructions, those of one run of each case are held against the stored
-ones in the same way: they hardly depend on what else runs. ``--store`` writes the file anew.
+Answers are checked before. Where ``perf`` counts instructions, those of one run of each case are held against the
+stored ones in the same way: they hardly depend on what else runs. ``--store`` writes the file anew.
 """
 
 import argparse
