@@ -1,6 +1,8 @@
 """A large frame by the console command: time, memory, what it leaves of the data, and the seams between its tiles.
 
     python benchmarks/bench_frames.py [--quick] [--size 1024 2048 8192] [--filled 0.25] [--no-network] [--threads 2]
+    python benchmarks/bench_frames.py --only measures --output-size 4096
+    python benchmarks/bench_frames.py --only killed
 
 The frame is a synthetic sky: a source for every 64 x 64 pixels, every second one a star, the others galaxies (those of
 the validation set where DECONJUGATE_DATA, or shared/data beside the checkout, has them, else drawn from formulas), each
@@ -18,21 +20,30 @@ one line of pixels to the next, averaged along 256 pixels of the line (and along
 lines where tiles of the one are blended, and over those where tiles of neither are: what has to do with borders is seen
 in the first alone. With a PSF that varies the tiles of both also take it at other places, which bright sources show
 anywhere; so the same is done with the PSF of the frame's corner for all sources, against the frame in one piece.
+
+Measures: the largest memory of what reads a deconvolved frame (clumps, photometry) or the data (psf), above that for a
+frame of 512 x 512, in images of single precision and the size of the output. The frame stands in for an output: the
+same sky, each pixel cut into 2 x 2.
+
+Killed: four frames by two processes, all of them killed with signal 9 once the first output is there; --resume does the
+rest. The files are compared, byte for byte, with those of one process that was left alone.
 """
 
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import scipy.signal
 from astropy.io import fits
 from bench_deconvolution import DATA, galaxies
-from machine import describe
+from results import begin
 from tables import row, table, verdict
 
 from deconjugate.astro import PSF
@@ -48,6 +59,7 @@ ALONG = 256, 64  # pixels over which a step is averaged
 ONE_TILE = 512
 CHIP = 4096  # pixels over which the PSF varies as it does over one of the camera's
 LIMIT_GB, LIMIT_SEAM = 6.0, 0.1
+LEAST = 512  # pixels a side of the output that memory is counted above
 EXPECTED = {"reduced_chi2": (0.9, 1.1), "flux_ratio": (0.98, 1.02)}
 
 RUN = """
@@ -119,36 +131,45 @@ def make(folder, side, *, filled=1.0, varying=True):
     """Write a frame and its PSF; their name."""
     name = f"{side}_{filled:g}_{'varying' if varying else 'constant'}"
     if not (folder / f"{name}.fits").exists():
+        start = time.perf_counter()
         write_psf(folder / f"{name}.psf", side, varying)
         write_frame(folder / f"{name}.fits", side, PSF.from_file(folder / f"{name}.psf"), filled)
+        print(f"{name}.fits drawn in {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     return name
 
 
 def deconvolved(folder, name, output, options, threads):
     """What the command says of a frame, with "peak_gb"."""
     files = [folder / f"{name}.fits", "--psf", folder / f"{name}.psf", "-o", folder / output]
-    command = [sys.executable, "-c", RUN, "deconvolve", *files, "--json", "--overwrite", *options]
-    environment = dict(os.environ, OMP_NUM_THREADS=str(threads), NUMBA_NUM_THREADS=str(threads))
-    done = subprocess.run([str(word) for word in command], env=environment, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"the command ended with {done.returncode}: {done.stdout}")
-    line, peak = done.stdout.splitlines()
+    line, peak = commanded("deconvolve", *files, "--json", "--overwrite", *options, threads=threads)
     return json.loads(line) | {"peak_gb": float(peak) / 1e6}
 
 
-def bench_cost(folder, sides, filled, options, threads):
+def commanded(*words, threads):
+    """Lines that the console command prints, and its largest resident memory in kB; its progress bar is to be seen."""
+    command = [sys.executable, "-c", RUN, *(str(word) for word in words)]
+    environment = dict(os.environ, OMP_NUM_THREADS=str(threads), NUMBA_NUM_THREADS=str(threads))
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"the command ended with {done.returncode}: {done.stdout}")
+    return done.stdout.splitlines()
+
+
+def bench_cost(folder, sides, filled, options, threads, base, note):
     print("\nWhat a frame costs, upsample 2")
     headings = "GB at most", "bytes per pixel above", "bytes of output", "chi2", "flux ratio", "below 6 GB"
     table("frame", "seconds", *headings)
     one = None
-    for side in (ONE_TILE, *sides):
-        name = make(folder, side, filled=filled if side in sides else 1.0)
+    for side in (base, *sides):
+        share = filled if side in sides else 1.0
+        name = make(folder, side, filled=share)
         done = deconvolved(folder, name, "out.fits", options, threads)
         (image,), peak = done["images"], done["peak_gb"]
         for key, (low, high) in EXPECTED.items():
             if not low < image[key] < high:
-                raise SystemExit(f"{key} is {image[key]}")
+                raise SystemExit(f"{key} is {image[key]}: {done}")
         one = one or peak
+        note(f"{side}^2, {share:g} filled", seconds=done["seconds"], gigabytes=peak, **{k: image[k] for k in EXPECTED})
         row(
             f"{side} x {side}",
             f"{done['seconds']:.0f}",
@@ -161,11 +182,11 @@ def bench_cost(folder, sides, filled, options, threads):
         )
 
 
-def bench_seams(folder, sides, options, threads):
+def bench_seams(folder, cases, options, threads, note):
     print("\nSteps of the difference between two tilings, sigmas: the largest where tiles are blended, and elsewhere")
     headings = (f"{where}, mean of {n} pixels" for n in ALONG for where in ("borders", "elsewhere"))
     table("frame", "tiles", *headings, "rms of the difference", "seam below 0.1")
-    for side, varying, sizes in zip(sides, (True, False), ((576, 704), (480, None))):
+    for side, varying, sizes in cases:
         name = make(folder, side, varying=varying)
         residuals, zones = [], []
         for size in sizes:
@@ -180,6 +201,11 @@ def bench_seams(folder, sides, options, threads):
             *(f"{step:.3f}" for step in largest),
             f"{difference.std():.3f}",
             verdict(largest[0] < LIMIT_SEAM),
+        )
+        note(
+            f"seams, {side}^2, PSF {'varying' if varying else 'constant'}",
+            borders=largest[0::2],
+            elsewhere=largest[1::2],
         )
 
 
@@ -202,22 +228,95 @@ def _largest_step(difference, lines, along):
     return largest
 
 
+def bench_measures(folder, side, threads, note):
+    print("\nLargest memory of what measures a frame, above that for an output of 512 x 512")
+    table("command", "output", "seconds", "GB", "images of single precision above", "what it found")
+    for measure in ("clumps", "photometry", "psf"):
+        least = None
+        for n in (LEAST, side):
+            name, sharp, start = make(folder, n // 2), folder / f"{n}_cut.fits", time.perf_counter()
+            if not sharp.exists():
+                _cut_finer(folder / f"{name}.fits", sharp)
+            given = {
+                "clumps": [sharp],
+                "photometry": [folder / f"{name}.fits", sharp],
+                "psf": [folder / f"{name}.fits"],
+            }
+            output = folder / ("psf.fits" if measure == "psf" else "table.ecsv")
+            said, peak = commanded(measure, *given[measure], "-o", output, "--overwrite", threads=threads)
+            seconds, peak = time.perf_counter() - start, float(peak) / 1e6
+            least = peak if least is None else least
+        images = 1e9 * (peak - least) / (4 * side**2)
+        row(measure, f"{side} x {side}", f"{seconds:.0f}", f"{peak:.2f}", f"{images:.1f}", said.split(": ", 1)[1])
+        note(f"{measure}, {side}^2", seconds=seconds, gigabytes=peak, images=images)
+
+
+def _cut_finer(path, output):
+    """What stands in for the deconvolution of a frame."""
+    cards = {"UPSAMPLE": 2, "CONSERVE": "counts", "TGTFWHM": 2.0, "INFWHM": 4.0, "INNOISE": NOISE}
+    fine = np.repeat(np.repeat(fits.getdata(path), 2, 0), 2, 1) / np.float32(4)
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(fine, fits.Header(cards), name="SCI")]).writeto(output)
+
+
+def bench_killed(folder, threads, note):
+    sides, frames, outputs = (192, 200, 208, 216), [], {}
+    psf = make(folder, sides[0], varying=False)
+    for side in sides:
+        frames.append(folder / f"{make(folder, side, varying=False)}.fits")
+    words = ["deconvolve", *frames, "--psf", folder / f"{psf}.psf", "--no-network", "--quiet", "--output-dir"]
+    environment = dict(os.environ, OMP_NUM_THREADS=str(threads), NUMBA_NUM_THREADS=str(threads))
+    command = [sys.executable, "-c", RUN, *(str(word) for word in words)]
+    commanded(*words, folder / "alone", threads=threads)
+    killed = folder / "killed"
+    process = subprocess.Popen(
+        [*command, str(killed), "--jobs", "2"], env=environment, stdout=subprocess.PIPE, start_new_session=True
+    )
+    while process.poll() is None and not list(killed.glob("*.fits")):
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = {path.name: path.stat().st_mtime_ns for path in killed.glob("*.fits")}
+    commanded(*words, killed, "--jobs", "2", "--resume", threads=threads)
+    for name in ("alone", "killed"):
+        outputs[name] = {path.name: path.read_bytes() for path in (folder / name).iterdir()}
+    stayed = sum(kept[name] == (killed / name).stat().st_mtime_ns for name in kept)
+    same = outputs["alone"] == outputs["killed"]
+    table("frames", "done when killed", "of these left as they were", "the same files, byte for byte")
+    row(len(sides), len(kept), stayed, verdict(same))
+    note("killed", frames=len(sides), done=len(kept), kept=stayed, same=same)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small frames alone, on the classical path")
-    parser.add_argument("--only", choices=("cost", "seams"), nargs="*", default=("cost", "seams"))
+    parser.add_argument("--quick", action="store_true", help="small frames, on the classical path; not killed")
+    sections = ("cost", "seams", "measures", "killed")
+    parser.add_argument("--only", choices=sections, nargs="*")
     parser.add_argument("--size", type=int, nargs="*", default=(1024, 2048, 8192), help="of the frames in cost")
     parser.add_argument("--seam", type=int, nargs=2, default=(2048, 1024), help="of the two frames in seams")
+    parser.add_argument("--output-size", type=int, default=4096, help="of the frame in measures")
     parser.add_argument("--filled", type=float, default=1.0, help="share of rows and columns that hold sources")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--no-network", action="store_true")
     args = parser.parse_args()
+    cases = list(zip(args.seam, (True, False), ((576, 704), (480, None))))
+    base = ONE_TILE
     if args.quick:
-        args.size, args.seam, args.no_network = (1024,), (704, 544), True
-    print(describe())
+        base, args.size, args.filled, cases = 192, (448,), 0.5, [(544, False, (480, None))]
+        args.no_network, args.output_size = True, 768
+    args.only = args.only or sections[: 3 if args.quick else 4]
+    results = begin(quick=args.quick, packages=("operators", "solver", "astro"))
     more = ["--no-network"] if args.no_network else []
+
+    def note(name, **values):
+        results.note(f"frames/{name}, {'classical' if args.no_network else 'network'}", **values)
+
     with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         if "cost" in args.only:
-            bench_cost(Path(temporary), args.size, args.filled, more, args.threads)
+            bench_cost(folder, args.size, args.filled, more, args.threads, base, note)
         if "seams" in args.only:
-            bench_seams(Path(temporary), args.seam, more, args.threads)
+            bench_seams(folder, cases, more, args.threads, note)
+        if "measures" in args.only:
+            bench_measures(folder, args.output_size, args.threads, note)
+        if "killed" in args.only:
+            bench_killed(folder, args.threads, note)
