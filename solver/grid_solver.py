@@ -183,7 +183,13 @@ class GridSolver:
         if method == "cg":
             limit = None if maxiter is None else left
             x[:], status, norms = conjugate_gradient(
-                self.operator, b, x0=x.copy(), rtol=0.0, atol=target, maxiter=limit, callback=callback
+                lambda p: self.operator.apply_to(p, np.empty_like(p)),
+                b,
+                x0=x.copy(),
+                rtol=0.0,
+                atol=target,
+                maxiter=limit,
+                callback=callback,
             )
             return status, norms
         if method == _DOUBLE:

@@ -399,3 +399,17 @@ def test_positive_coefficients_leave_the_code_of_the_cells(shape, boundary):
 def test_harmonic_means_too_small_for_a_number_close_their_faces():
     A = PoissonOperator(np.ones((3, 4), bool), coefficient=np.full((3, 4), 1e-300))
     assert A.n_components == 12
+
+
+@pytest.mark.parametrize("coefficient", [None, "cells"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_what_stands_outside_the_unknowns_is_ignored_though_it_be_no_number(coefficient, dtype, value):
+    rng = np.random.default_rng(4)
+    cells = rng.random((9, 14)) < 0.7
+    beta = None if coefficient is None else np.exp(rng.standard_normal(cells.shape))
+    A = PoissonOperator(cells, coefficient=beta, boundary=["periodic", "dirichlet"])
+    u = rng.standard_normal((2, 9, 14)).astype(dtype)
+    np.testing.assert_array_equal(A.apply(np.where(cells, u, dtype(value))), A.apply(np.where(cells, u, 0)))
+    u[0][cells] = np.nan
+    assert np.isnan(A.apply(u)[0]).any()
