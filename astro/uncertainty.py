@@ -26,7 +26,7 @@ def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count
     so the finer the grid is beside what data show; and detail that no data show is worth some per cent of a pixel's
     light. Both constants were measured on views of galaxies (Moffat and PSFEx PSFs, upsample u of 2 and 4, peak SNR 10
     to 200): 63 to 73 % of the pixels that show more than one sigma of light are within one sigma of the truth in each
-    of these settings, of galaxies that had no part in it 65 to 79 %. Of a single galaxy it may be 40 or 95 %, for no
+    of these settings, of galaxies that had no part in it 65 to 79 %. Of a single galaxy it may be 40 or 90 %, for no
     data tell a smooth one from one whose detail is too fine to be seen. Where nothing was found, sigma is the height
     in the image of a point source as bright as its one-sigma flux; a bad pixel counts as a typical one.
 
