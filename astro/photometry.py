@@ -79,7 +79,7 @@ def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), m
     rms : float or (h, w) array
         Noise of ``before``.
     positions : (n, 2) array
-        x, y in native pixels.
+        x, y in native pixels. Where they lie off the frame, or are NaN, the fluxes are NaN.
     ellipses : (n, 3) array
         Total apertures, native pixels and degrees: see :func:`find_sources`.
     upsample : int
@@ -102,7 +102,7 @@ def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), m
     Raises
     ------
     ValueError
-        The shapes do not fit; a radius is not positive; a position is not finite.
+        The shapes do not fit; a radius is not positive.
 
     Example
     -------
@@ -124,14 +124,13 @@ def photometry(before, after, rms, positions, ellipses, *, upsample, radii=(), m
     if any(not (np.isfinite(r) and r > 0) for r in radii):
         raise ValueError(f"radii are {tuple(radii)}; give positive numbers of pixels")
     positions = np.asarray(positions, dtype=float).reshape(-1, 2)
-    if not np.isfinite(positions).all():
-        lost = np.count_nonzero(~np.isfinite(positions).all(axis=1))
-        raise ValueError(f"{lost} of {len(positions)} positions are not finite: leave them out")
     ellipses = np.asarray(ellipses, dtype=float).reshape(-1, 3)
     rms = np.broadcast_to(np.asarray(rms), before.shape)
 
     def one(i, reach, aperture):
         """Flux before, its error, and flux after of a source, from what lies within a reach of it."""
+        if not np.isfinite(positions[i]).all():
+            return np.nan, np.nan, np.nan
         box = _around(positions[i], reach, before.shape)
         fine_box = tuple(slice(upsample * s.start, upsample * s.stop) for s in box)
         seen, sharp = before[box], np.asarray(after[fine_box], dtype=np.float64)

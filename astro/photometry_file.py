@@ -1,6 +1,7 @@
 """An image and its deconvolution in, a table of fluxes out."""
 
 import os
+import warnings
 from importlib.metadata import version
 
 import numpy as np
@@ -13,6 +14,10 @@ from deconjugate.astro.photometry import find_sources, photometry
 from deconjugate.astro.preparation import given_noise
 from deconjugate.astro.wcs import pixel_scale_arcsec
 from deconjugate.astro.zero_point import zero_point
+
+# Of positions, in the words of catalogues; pixels from 0.
+SKY_COLUMNS = ("ra", "dec"), ("alpha_j2000", "delta_j2000"), ("raj2000", "dej2000"), ("ra_icrs", "de_icrs")
+PIXEL_COLUMNS = ("x", "y"), ("xcentroid", "ycentroid")
 
 
 def photometry_file(
@@ -45,8 +50,9 @@ def photometry_file(
     radii_arcsec, radii_pix : sequence of float
         Circular apertures beside the total one, in arcseconds or in pixels of the input.
     positions : str or path, optional
-        A table (ECSV, FITS, CSV) of sources, with columns ra and dec in degrees, or x and y in pixels of the input from
-        0; their total aperture is the largest radius. Default: sources found in the input.
+        A table (ECSV, FITS, CSV) of sources, with columns ra and dec (or as SExtractor and VizieR name them) in degrees
+        or a unit of their own, or x and y in pixels of the input from 0; their total aperture is the largest radius.
+        Default: sources found in the input.
     zero : float, optional
         Magnitude of one count; default what the header says.
     threshold : float
@@ -63,6 +69,11 @@ def photometry_file(
     OSError, KeyError, ValueError
         See :func:`deconjugate.astro.read_image`; the two images are not the same sky, or are in magnitudes; positions
         cannot be read.
+
+    Warns
+    -----
+    UserWarning
+        Positions outside of the image.
     """
     if not str(output).lower().endswith(".ecsv"):
         raise ValueError(f"the table {output} must end in .ecsv")
@@ -93,7 +104,14 @@ def photometry_file(
     else:
         if not radii:
             raise ValueError("positions are given without an aperture; give its radius (--aperture)")
-        places = _positions(positions, image.wcs)
+        places = _positions(positions, image.wcs, image.shape)
+        outside = np.count_nonzero(~_within(places, image.shape))
+        if outside:
+            warnings.warn(
+                f"{outside} of {len(places)} positions lie outside of the image: their fluxes are NaN, or of what is "
+                "seen of them",
+                stacklevel=2,
+            )
         ellipses = np.tile([max(radii), max(radii), 0.0], (len(places), 1))
     zero = zero_point(image.meta, image.unit) if zero is None else zero
     table = photometry(
@@ -131,7 +149,11 @@ def photometry_file(
     return table
 
 
-def _positions(path, wcs):
+def _within(places, shape):
+    return ((places > -0.5) & (places < np.array(shape[::-1]) - 0.5)).all(axis=1)
+
+
+def _positions(path, wcs, shape):
     from astropy.table import Table
 
     if not os.path.exists(path):
@@ -141,9 +163,37 @@ def _positions(path, wcs):
     except Exception as error:  # astropy tries every reader it has
         raise ValueError(f"{path} cannot be read as a table: {' '.join(str(error).split())[:200]}") from error
     names = {name.lower(): name for name in table.colnames}
-    if {"ra", "dec"} <= set(names) and wcs is not None and wcs.has_celestial:
-        ra, dec = (np.asarray(table[names[key]], dtype=float) for key in ("ra", "dec"))
-        return np.stack(wcs.all_world2pix(ra, dec, 0), axis=1)
-    if {"x", "y"} <= set(names):
-        return np.stack([np.asarray(table[names[key]], dtype=float) for key in ("x", "y")], axis=1)
+
+    def columns(pairs, unit):
+        """The first two of these columns that there are, or None."""
+        found = next(([names[key] for key in pair] for pair in pairs if set(pair) <= set(names)), None)
+        return found and [_numbers(table[name], unit, f"{path}: the column {name}") for name in found]
+
+    if wcs is not None and wcs.has_celestial and (sky := columns(SKY_COLUMNS, "deg")):
+        return _places_of(*sky, wcs, shape)
+    if (places := columns(PIXEL_COLUMNS, "pix")) is not None:
+        return np.stack(places, axis=1)
     raise ValueError(f"{path} has no columns ra and dec, or x and y; it has {', '.join(table.colnames)}")
+
+
+def _numbers(column, unit, name):
+    """A column as numbers in a unit, which columns without one are taken to have."""
+    from astropy import units
+
+    try:
+        values = np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
+        given = getattr(column, "unit", None)
+        return np.asarray(values, float) if given is None else units.Quantity(values, given).to_value(unit)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} does not hold numbers of {unit}: {error}") from error
+
+
+def _places_of(ra, dec, wcs, shape):
+    """Pixels (n, 2) of places on the sky, NaN where they are farther from the image than it is wide."""
+    places = np.stack(wcs.wcs_world2pix(ra, dec, 0), axis=1)
+    reach = np.array(shape[::-1], float)
+    near = np.isfinite(places).all(axis=1) & ((places > -reach) & (places < 2 * reach)).all(axis=1)
+    places[~near] = np.nan
+    # Distortions need not have an inverse beyond the frame.
+    places[near] = np.stack(wcs.all_world2pix(ra[near], dec[near], 0, quiet=True), axis=1)
+    return places

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from astropy.table import Table
+from astropy.table import Column, Table
+from astropy.wcs import WCS as WCSOf
 
 from deconjugate.astro import PSF, simulate
 from deconjugate.astro.cli import main
@@ -65,14 +66,15 @@ def test_the_sky_may_be_taken_off_in_the_apertures(scene):
     before = (scene.data + level).astype(np.float32)
     after = np.kron(before, np.full((2, 2), 0.25))
     light = before - level, after - np.repeat(np.repeat(level, 2, 0), 2, 1) / np.float32(4)
-    given = [1.0, [(30.2, 20.7), (0.4, 95.0), (119.9, 50.1), (-40.0, 3.0)], [(6.0, 3.0, 20.0)] * 4]
+    given = [1.0, [(30.2, 20.7), (0.4, 95.0), (119.9, 50.1), (-40.0, 3.0), (np.nan, 3.0)], [(6.0, 3.0, 20.0)] * 5]
     options = {"upsample": 2, "radii": [2.5, 300.0], "mask": rng.random(SHAPE) < 0.02}
     one = photometry(*light, *given, **options)
     other = photometry(before, after, *given, **options, level=level)
     for name in one.colnames:
         np.testing.assert_array_equal(other[name], one[name])
     assert np.isnan(one["flux_before"][3])
-    assert np.isfinite(one["aper_300_before"]).all()
+    assert np.isfinite(one["aper_300_before"][:4]).all()
+    assert np.isnan(one["aper_300_after"][4])
 
 
 def test_apertures_turn_with_their_sources():
@@ -97,8 +99,6 @@ def test_wrong_arguments():
         photometry(np.ones((4, 4)), np.ones((7, 8)), 1.0, [], [], upsample=2)
     with pytest.raises(ValueError, match=r"radii are \(-1.0,\)"):
         photometry(np.ones((4, 4)), np.ones((8, 8)), 1.0, [], [], upsample=2, radii=[-1.0])
-    with pytest.raises(ValueError, match="1 of 2 positions are not finite: leave them out"):
-        photometry(np.ones((4, 4)), np.ones((4, 4)), 1.0, [(1, 2), (np.nan, 1)], np.ones((2, 3)), upsample=1)
 
 
 @pytest.fixture
@@ -144,6 +144,39 @@ def test_the_command(files, capsys):
         assert message in capsys.readouterr().err
     assert main([*arguments, "xy.ecsv", "-o", "w.ecsv"]) == 1
     assert "positions are given without an aperture" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("default:2 of 4 positions")
+def test_positions_in_the_words_of_catalogues(files, capsys):
+    wcs = fits.getheader("in.fits")
+    wcs.update({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_2_0": 2e-4})
+    fits.PrimaryHDU(fits.getdata("in.fits"), wcs).writeto("sip.fits")
+    x, y = np.array([30.0, 80.0]), np.array([20.0, 60.0])
+    ra, dec = (np.append(c, far) for c, far in zip(WCSOf(wcs).all_pix2world(x, y, 0), ([30.5, 210.0], [-5.0, 5.0])))
+    arguments = (
+        "photometry",
+        "sip.fits",
+        "out.fits",
+        "--aperture-pix",
+        "9",
+        "-o",
+        "t.ecsv",
+        "--overwrite",
+        "--positions",
+    )
+    for names, given in ((("RAJ2000", "DEJ2000"), ra), (("ra", "dec"), Column(ra / 15.0, unit="hourangle"))):
+        Table(dict(zip(names, (given, dec)))).write("sky.ecsv", overwrite=True)
+        assert main([*arguments, "sky.ecsv"]) == 0
+        said = capsys.readouterr()
+        assert "warning: 2 of 4 positions lie outside of the image" in said.err
+        assert "total flux after / before 0.9" in said.out or "total flux after / before 1.0" in said.out
+        table = Table.read("t.ecsv")
+        np.testing.assert_allclose(table["x"][:2], x, atol=1e-3)
+        np.testing.assert_allclose(table["y"][:2], y, atol=1e-3)
+        assert np.isfinite(table["flux_before"]).tolist() == [True, True, False, False]
+    Table({"x": ["here"], "y": [3.0]}).write("text.ecsv")
+    assert main([*arguments, "text.ecsv"]) == 1
+    assert "text.ecsv: the column x does not hold numbers of pix" in capsys.readouterr().err
 
 
 def test_a_weight_is_relative(files, scene):

@@ -70,6 +70,7 @@ def run(args):
     if args.quiet:
         return
     print(f"{args.output}: {len(table)} sources", end="")
+    table = table[np.isfinite(table["ratio"])]
     if len(table):
         within = np.mean(np.abs(table["difference"]) < 1.0)
         total = np.sum(table["flux_after"]) / np.sum(table["flux_before"])
