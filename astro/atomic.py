@@ -1,8 +1,11 @@
 """Files that are written whole or not at all."""
 
 import os
+import re
 import stat
 import tempfile
+
+PART = re.compile(r"\.part-(\d+)-")  # what begins the name of a file that is being written, with the process in it
 
 
 def write_atomically(path, write, *, overwrite=False):
@@ -62,12 +65,26 @@ def check_output(path, *, overwrite=False):
     return path
 
 
-def remove_parts(path, pid):
-    """Remove what a process that is no more had begun to write of an output; it had no chance to do so itself."""
+def remove_parts(path, pid=None):
+    """Remove what a process that is no more had begun to write of an output; it had no chance to do so itself.
+
+    Without ``pid``, what any process of this machine had begun that is no more.
+    """
     folder, name = os.path.split(os.path.realpath(path))
     for entry in os.listdir(folder) if os.path.isdir(folder) else ():
-        if entry.startswith(_part(pid)) and entry.endswith(f".{name}"):
+        part = PART.match(entry)
+        if part and entry.endswith(f".{name}") and (_is_gone(int(part[1])) if pid is None else int(part[1]) == pid):
             os.unlink(os.path.join(folder, entry))
+
+
+def _is_gone(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's
+        return False
+    return False
 
 
 def _part(pid):

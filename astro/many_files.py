@@ -77,6 +77,8 @@ def run_bands(jobs, report, *, resume=False, debug=False, only_plan=False):
                 heard = [said | {"plan": f"{said['plan']}, and as long again to match"} for said in heard]
             else:
                 if resume:  # an interrupt may come when some bands are written
+                    for job in jobs:
+                        _sweep(job)
                     options = [replace(one, overwrite=one.overwrite or done) for one, done in zip(options, there)]
                 heard = [said | done for said, done in zip(heard, process_bands(paths, outputs, options)[1])]
         except Exception as error:
@@ -103,6 +105,8 @@ def attempt(job, *, resume=False, debug=False, only_plan=False):
             elif only_plan:
                 said |= plan(job.path, job.output, job.options)
             else:
+                if resume:  # what a whole run that was killed has left
+                    _sweep(job)
                 said |= process(job.path, job.output, job.options)[1]
         except Exception as error:
             if debug:
@@ -154,7 +158,7 @@ class _Workers:
                 process.terminate()
             for process, job, _ in self.busy.values():
                 process.join()
-                _sweep(process, job)
+                _sweep(job, process.pid)
 
     def _started(self):
         ours, theirs = self.context.Pipe()
@@ -182,7 +186,7 @@ class _Workers:
         except (EOFError, OSError):
             connection.close()
             process.join()
-            _sweep(process, job)
+            _sweep(job, process.pid)
             if tries:
                 self.waiting.appendleft((job, tries))
             else:
@@ -213,13 +217,13 @@ def _work(connection, resume, debug):
             connection.send(said)
 
 
-def _sweep(process, job):
-    """Remove what a killed process had begun to write."""
+def _sweep(job, pid=None):
+    """Remove what a killed process, or any, had begun to write."""
     from deconjugate.astro.atomic import remove_parts
 
     for output in (job.output, job.options.qa):
         if output is not None:
-            remove_parts(output, process.pid)
+            remove_parts(output, pid)
 
 
 @contextmanager

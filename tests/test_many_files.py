@@ -114,6 +114,18 @@ def test_a_file_that_kills_its_process_is_given_up(night, monkeypatch, capsys):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.parametrize("bands", [False, True])
+def test_resume_removes_what_a_killed_run_had_begun(bands, night):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    Path("out").mkdir()
+    left = Path("out", f".part-{process.pid}-abc.a_deconvolved.fits")
+    left.write_text("half")
+    files = ("a.fits", "b.fits", "--match") if bands else ("a.fits",)
+    assert run(*files, "--output-dir", "out", "--resume", "--quiet") == 0
+    assert not left.exists()
+
+
 def test_what_a_killed_process_had_begun_is_removed(tmp_path):
     code = (
         "import os, sys\nfrom deconjugate.astro.atomic import write_atomically\n"
@@ -128,6 +140,13 @@ def test_what_a_killed_process_had_begun_is_removed(tmp_path):
     remove_parts(tmp_path / "out.fits", process.pid)
     remove_parts(tmp_path / "absent" / "out.fits", process.pid)
     assert not left.exists()
+    gone, mine, others = (tmp_path / f".part-{pid}-x.out.fits" for pid in (process.pid, os.getpid(), 1))
+    for part in (gone, mine, others):
+        part.touch()
+    remove_parts(tmp_path / "out.fits")
+    assert [part.exists() for part in (gone, mine, others)] == [False, True, True]
+    mine.unlink()
+    others.unlink()
     write_atomically(tmp_path / "out.fits", lambda name: Path(name).write_text("whole"))
     assert (tmp_path / "out.fits").read_text() == "whole"
 
