@@ -1,6 +1,7 @@
 """Deconvolution with all steps on a GPU: is it right, then stamps a second, seconds of a frame, memory of a large one.
 
     python benchmarks/bench_gpu_images.py [--quick] [--stamps 2048] [--frame 1024] [--large 4096] [--device cuda]
+    python benchmarks/bench_gpu_images.py --device torch:cpu    # every part of it on the processor, tiny: that it runs
 
 Correctness first: stamps and a frame in tiles, by the network and classically, beside the processor's own path (NumPy
 and Numba). The flux ratio has to agree to 1e-4 in the median, and images to 0.01 sigma; stamps beyond are counted, for
@@ -17,6 +18,7 @@ import argparse
 import importlib
 import statistics
 import time
+from functools import partial
 
 import numpy as np
 import results
@@ -113,27 +115,32 @@ def in_cells(difference):
 def median_seconds(function, device, repeats):
     function()
     seconds = []
+    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else str
     for _ in range(repeats):
-        torch.cuda.synchronize(device)
+        wait(device)
         start = time.perf_counter()
         function()
-        torch.cuda.synchronize(device)
+        wait(device)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds)
 
 
 def bench(kept, device, args):
     """The figures that are asked for."""
-    card = torch.cuda.get_device_name(device)
+    on_card = torch.device(device).type == "cuda"
+    card = torch.cuda.get_device_name(device) if on_card else "tensors of the processor: a dry run"
     print(f"\n{card}, torch {torch.__version__}")
     table("what", "seconds", "figure", "asked", "met")
     for network in ("default", None):
-        path, options = "network" if network else "classical", {"noise": 1.0, "device": device, "progress": False}
+        path, options = "network" if network else "classical", {}
+        if on_card:
+            options = {"noise": 1.0, "device": device, "progress": False}
         stamps = make_stamps(args.stamps)
         timings = {}
 
         def run(data=stamps, network=network, options=options, timings=timings):
-            timings |= deconvolve(data, PROFILE, network=network, **options).timings
+            found = deconvolve if on_card else partial(by_device, device)
+            timings |= found(data, PROFILE, network=network, **options).timings
 
         seconds = median_seconds(run, device, args.repeats)
         rate = len(stamps) / seconds
@@ -154,6 +161,9 @@ def bench(kept, device, args):
         kept.note(f"gpu images/{name}", seconds=seconds, card=card, steps=timings)
 
     large = make_frame(args.large)
+    if not on_card:
+        by_device(device, large, PROFILE, stages=False)
+        return
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     start = time.perf_counter()
@@ -178,12 +188,19 @@ if __name__ == "__main__":
     parser.add_argument("--frame", type=int, default=1024)
     parser.add_argument("--large", type=int, default=4096)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", default="cuda", help="cuda, or cuda:N")
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or torch:cpu for a dry run of all parts")
     args = parser.parse_args()
-    if args.quick:
+    dry = args.device == "torch:cpu"
+    if dry:
+        args.stamps, args.frame, args.large, args.repeats = 2, 96, 128, 1
+        torch.set_num_threads(1)
+    elif args.quick:
         args.stamps, args.frame, args.large, args.repeats = 256, 256, 1024, 3
-    kept = results.begin(quick=args.quick or not torch.cuda.is_available(), packages=("operators", "astro"))
-    if torch.cuda.is_available():
+    quick = args.quick or not torch.cuda.is_available()
+    kept = results.begin(quick=quick, keep=not dry, packages=("operators", "astro"))
+    if dry:
+        bench(kept, "cpu", args)
+    elif torch.cuda.is_available():
         check(kept, args.device, 64, 192)
         bench(kept, args.device, args)
     else:

@@ -10,7 +10,9 @@ from deconjugate.solver.result import SolveStatus
 _CHECK = 2
 
 
-def deep_conjugate_directions(A, b, x, directions, target, *, window=2, maxiter=1000, todo=None, callback=None):
+def deep_conjugate_directions(
+    A, b, x, directions, target, *, window=2, maxiter=1000, patience=None, todo=None, callback=None
+):
     """Improve x in place along conjugate directions that callables propose, system by system.
 
     .. math:: p_k = q_k - \\sum_{i = k - window}^{k - 1} (p_i^T A q_k / p_i^T A p_i) p_i, \\quad
@@ -32,13 +34,15 @@ def deep_conjugate_directions(A, b, x, directions, target, *, window=2, maxiter=
         Norms of b - A x to reach.
     window : int, >= 0
     maxiter : int
+    patience : int, optional
+        The best direction is given up for a system whose residual so many steps have not halved.
     todo : bool array (batch,), optional
     callback : callable, optional
         Called as callback(k, x_k) for each system k after each of its steps.
 
     Returns
     -------
-    (list of SolveStatus, list of lists of residual norms)
+    (list of SolveStatus, list of lists of residual norms, bool array (batch, proposals) of those that were taken)
 
     Raises
     ------
@@ -53,7 +57,7 @@ def deep_conjugate_directions(A, b, x, directions, target, *, window=2, maxiter=
     >>> d = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
     >>> b, x = torch.ones(2, 3, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64)
     >>> A, guess = lambda u, here: d * u, lambda r, here: r / d
-    >>> status, norms = deep_conjugate_directions(A, b, x, [guess], [1e-9, 1e-9])
+    >>> status, norms, _ = deep_conjugate_directions(A, b, x, [guess], [1e-9, 1e-9])
     >>> [s.name for s in status], [len(n) - 1 for n in norms]
     (['CONVERGED', 'CONVERGED'], [1, 1])
     """
@@ -68,21 +72,26 @@ def deep_conjugate_directions(A, b, x, directions, target, *, window=2, maxiter=
     on = (final > target) & torch.isfinite(final)
     if todo is not None:
         on &= torch.as_tensor(np.asarray(todo), device=b.device)
-    stuck = torch.zeros_like(on)
+    stuck, retired = torch.zeros_like(on), torch.zeros_like(on)
+    proposals = [*directions, lambda r, here: r.clone()]
+    taken = torch.zeros(batch, len(proposals), dtype=torch.bool, device=b.device)
     history, before, step = [final.clone()], [], 0
     y, norm, goal, right = x.clone(), final.clone(), target, b
     while step < maxiter:
         left = on.nonzero()[:, 0]
         if len(left) < len(here):
             x[here], final[here] = y, norm
-            here, y, r, on, norm, goal, right = (v[left] for v in (here, y, r, on, norm, goal, right))
+            here, y, r, on, norm, goal, right, retired = (v[left] for v in (here, y, r, on, norm, goal, right, retired))
             before = [tuple(v[left] for v in one) for one in before]
         if not len(here):
             break
+        asked = (~retired).nonzero()[:, 0]
         for _ in range(min(_CHECK, maxiter - step)):
             unit = r / torch.where(norm > 0, norm, 1).reshape(wide)
-            p, Ap, curvature, found = _choose(A, directions, unit, here, before, epsilon, wide)
+            p, Ap, curvature, which = _choose(A, proposals, unit, here, before, (asked, retired), epsilon, wide)
+            found = which.any(1)
             stuck[here] |= on & ~found
+            taken[here] |= which & on[:, None]
             on = on & found
             alpha = torch.where(on, plain._dot(p, r) / curvature, 0.0).to(b.dtype).reshape(wide)
             y = y + alpha * p
@@ -90,33 +99,45 @@ def deep_conjugate_directions(A, b, x, directions, target, *, window=2, maxiter=
             norm = torch.where(on, _norm(r), norm)
             history.append(torch.full_like(final, torch.nan).index_copy(0, here, torch.where(on, norm, torch.nan)))
             before = [*before, (p, Ap, curvature)][-window:] if window else []
+            if patience is not None and len(history) > patience + 1:
+                retired = retired | (norm > 0.5 * history[-1 - patience][here])
             for k in on.nonzero()[:, 0].tolist() if callback is not None else ():
                 callback(int(here[k]), y[k])
             on = on & (norm > goal) & torch.isfinite(norm)
             step += 1
     x[here], final[here] = y, norm
-    return _ends(history, final, target, stuck)
+    return *_ends(history, final, target, stuck), taken.cpu().numpy()
 
 
-def _choose(A, directions, unit, here, before, epsilon, wide):
-    """The first proposal that serves, A times it, its curvature, and whether there was one, system by system."""
-    p = Ap = curvature = None
-    found = torch.zeros(len(unit), dtype=torch.bool, device=unit.device)
-    for propose in [*directions, lambda r, here: r.clone()]:
-        q = propose(unit, here)
+def _choose(A, proposals, unit, here, before, best, epsilon, wide):
+    """The first proposal that serves, A times it, its curvature, and which it was, (systems, proposals).
+
+    ``best`` says which systems the first is asked for, and for which it has been given up since.
+    """
+    p, Ap = torch.zeros_like(unit), torch.zeros_like(unit)
+    curvature = torch.ones(len(unit), dtype=torch.float64, device=unit.device)
+    which = torch.zeros(len(unit), len(proposals), dtype=torch.bool, device=unit.device)
+    asked, retired = best
+    for number, propose in enumerate(proposals):
+        if number == 0 and len(asked) < len(unit):
+            if not len(asked):
+                continue
+            some = propose(unit[asked], here[asked])
+            q = torch.full_like(unit, torch.nan).index_copy(0, asked, some.to(unit.dtype))
+        else:
+            q = propose(unit, here)
         for other, A_other, c in before:
             q = q - (plain._dot(q, A_other) / c).to(q.dtype).reshape(wide) * other
         Aq = A(q, here)
         qAq = plain._dot(q, Aq)
-        good = torch.isfinite(qAq) & (qAq > epsilon * _norm(q) * _norm(Aq))
-        good &= plain._dot(q, unit).abs() > epsilon * _norm(q)
-        if p is None:
-            p, Ap, curvature = torch.zeros_like(q), torch.zeros_like(q), torch.ones_like(qAq)
-        take = (good & ~found).reshape(wide)
-        p, Ap = torch.where(take, q, p), torch.where(take, Aq, Ap)
-        curvature = torch.where(good & ~found, qAq, curvature)
-        found |= good
-    return p, Ap, curvature, found
+        take = torch.isfinite(qAq) & (qAq > epsilon * _norm(q) * _norm(Aq)) & ~which.any(1)
+        take &= plain._dot(q, unit).abs() > epsilon * _norm(q)
+        if number == 0:
+            take &= ~retired
+        p, Ap = torch.where(take.reshape(wide), q, p), torch.where(take.reshape(wide), Aq, Ap)
+        curvature = torch.where(take, qAq, curvature)
+        which[:, number] = take
+    return p, Ap, curvature, which
 
 
 def _ends(history, final, target, stuck):

@@ -22,10 +22,10 @@ class TorchCutCells:
     """
 
     def __init__(self, arrays, dtype=torch.float32, device="cpu"):
-        self.w = {name: torch.as_tensor(array).to(device=device, dtype=dtype) for name, array in arrays.items()}
+        self.w = {name: torch.as_tensor(array, device=device, dtype=dtype) for name, array in arrays.items()}
         self._host = {name: self.w[name].double().cpu().numpy() for name in ("out_bias", "given_out_bias")}
         logits = ("relaxation_logit", "relaxation_slope")
-        self._host |= {name: torch.as_tensor(arrays[name]).double().cpu() for name in logits}
+        self._host |= {name: torch.as_tensor(arrays[name], dtype=torch.float64, device="cpu") for name in logits}
 
     @staticmethod
     def kind(flat, varies, depth):

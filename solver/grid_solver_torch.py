@@ -8,7 +8,7 @@ from deconjugate.operators.poisson_torch import TorchPoisson
 from deconjugate.solver.certified_torch import DeviceConjugateGradient
 from deconjugate.solver.conjugate_torch import deep_conjugate_directions
 from deconjugate.solver.dcdm import propose
-from deconjugate.solver.dcdm_solver import load_network, shipped_weights
+from deconjugate.solver.dcdm_solver import _PATIENCE, load_network, shipped_weights
 from deconjugate.solver.fast_poisson_torch import TorchBox
 from deconjugate.solver.kernels_torch import kernels_for
 from deconjugate.solver.multigrid_torch import DeviceMultigrid
@@ -173,12 +173,14 @@ class DeviceGridSolver:
         if method == "dct" and self._exact:
             new, more = self._by_box(b, x, target, left, todo, callback)
         elif method == "dcdm":
-            new, more = self._by_network(b, x, target, int(left[todo].min()), todo, callback)
+            new, more, taken = self._by_network(b, x, target, int(left[todo].min()), todo, callback)
         else:
             loop = self._loop(method, len(b))
             new, more = loop.solve(b, x, target, left, todo=todo, blank=blank and first, callback=callback)
         for k in np.flatnonzero(todo):
             tried[k].append(method)
+            if method == "dcdm":
+                tried[k] += [name for name, used in zip(("multigrid", "steepest descent"), taken[k, 1:]) if used]
             status[k] = new[k]
             norms[k] = norms[k][:-1] + more[k]
             if best is not None and not norms[k][-1] <= before[k]:
@@ -249,7 +251,9 @@ class DeviceGridSolver:
             return among_all(op.apply, u, here)
 
         directions = [from_network, from_cycle]
-        return deep_conjugate_directions(A, b, x, directions, target, maxiter=left, todo=todo, callback=callback)
+        return deep_conjugate_directions(
+            A, b, x, directions, target, maxiter=left, patience=_PATIENCE, todo=todo, callback=callback
+        )
 
     def _by_box(self, b, x, target, left, todo, callback):
         """The box solver and as many corrections by itself as rounding asks for."""

@@ -28,7 +28,7 @@ def test_takes_the_steps_of_the_processor(window):
     x = torch.zeros(3, 9, 8, dtype=torch.float64)
     target = [1e-3 * np.linalg.norm(one) for one in b]
     target[1] *= 100
-    status, norms = deep_conjugate_directions(
+    status, norms, _ = deep_conjugate_directions(
         lambda u, here: same.apply(u[:, :, None])[:, :, 0],
         torch.tensor(b),
         x,
@@ -53,7 +53,7 @@ def test_a_failing_proposal_is_replaced_for_its_system_alone(fault):
     def spoilt(r, here):
         return torch.where(here[:, None] == 0, r / d, fault * r)
 
-    status, norms = deep_conjugate_directions(lambda u, here: d * u, b, x, [spoilt], [1e-9, 1e-9])
+    status, norms, _ = deep_conjugate_directions(lambda u, here: d * u, b, x, [spoilt], [1e-9, 1e-9])
     assert status == [SolveStatus.CONVERGED] * 2
     assert (len(norms[0]), len(norms[1]) > 2) == (2, True)
     torch.testing.assert_close(x, b / d)
@@ -68,7 +68,7 @@ def test_a_proposal_is_asked_for_the_systems_that_go_on_alone():
         return r
 
     target, x = [1e-2, 1e-9, 1e9], torch.zeros(3, 12, dtype=torch.float64)
-    status, norms = deep_conjugate_directions(lambda u, here: d * u, b, x, [guess], target)
+    status, norms, _ = deep_conjugate_directions(lambda u, here: d * u, b, x, [guess], target)
     steps = [len(one) - 1 for one in norms]
     assert status == [SolveStatus.CONVERGED] * 3
     assert 0 == steps[2] < steps[0] < steps[1]
@@ -79,17 +79,34 @@ def test_a_proposal_is_asked_for_the_systems_that_go_on_alone():
         assert float((b[k] - d * x[k]).norm()) == pytest.approx(norms[k][-1], rel=1e-6)
 
 
+def test_a_proposal_that_does_not_help_is_given_up_for_its_system():
+    d, asked = torch.linspace(1, 9, 12, dtype=torch.float64), []
+    b = torch.ones(2, 12, dtype=torch.float64)
+    b[1, 1:] = 0
+
+    def poor(r, here):
+        asked.append(here.tolist())
+        return torch.where(here[:, None] == 1, r, torch.eye(12, dtype=torch.float64)[len(asked)])
+
+    A, x = lambda u, here: d * u, torch.zeros_like(b)
+    status, norms, taken = deep_conjugate_directions(A, b, x, [poor, lambda r, here: r / d], [1e-9, 1e-9], patience=3)
+    assert status == [SolveStatus.CONVERGED] * 2
+    assert (len(norms[0]) - 1, len(norms[1]) - 1) == (5, 1)  # one more than patience, and the step that solves
+    assert taken.tolist() == [[True, True, False], [True, False, False]]
+    assert asked == [[0, 1]] * 2 + [[0]] * 2
+
+
 def test_how_it_ends():
     d = torch.tensor([1.0, -1.0], dtype=torch.float64)
     b, x = torch.tensor([[1.0, 1.0], [1.0, 0.0]], dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
-    status, norms = deep_conjugate_directions(lambda u, here: d * u, b, x, [], [1e-9, 1e-9])
+    status, norms, _ = deep_conjugate_directions(lambda u, here: d * u, b, x, [], [1e-9, 1e-9])
     assert status == [SolveStatus.INDEFINITE, SolveStatus.CONVERGED]
     assert (len(norms[0]), len(norms[1])) == (1, 2)
     d = torch.tensor([1.0, 3.0], dtype=torch.float64)
-    status, norms = deep_conjugate_directions(lambda u, here: d * u, b, 0 * x, [], [1e-12, 2.0], maxiter=1)
+    status, norms, _ = deep_conjugate_directions(lambda u, here: d * u, b, 0 * x, [], [1e-12, 2.0], maxiter=1)
     assert status == [SolveStatus.MAXITER, SolveStatus.CONVERGED]
     assert (len(norms[0]), len(norms[1])) == (2, 1)
-    status, _ = deep_conjugate_directions(lambda u, here: u, torch.nan * b, 0 * x, [], [1.0, 1.0])
+    status, *_ = deep_conjugate_directions(lambda u, here: u, torch.nan * b, 0 * x, [], [1.0, 1.0])
     assert status == [SolveStatus.NON_FINITE] * 2
     with pytest.raises(ValueError, match="window is -1; it must be 0 or more"):
         deep_conjugate_directions(lambda u, here: u, b, x, [], [1.0, 1.0], window=-1)

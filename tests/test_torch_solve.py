@@ -79,11 +79,16 @@ def test_the_paper_s_network_is_asked_for_what_is_left(monkeypatch, several):
     found = solve(operators if several else operators[0], b, method="dcdm", **HERE)
     for k, one in enumerate(expected):
         assert found.converged[k]
-        assert abs(found.iterations[k] - one.iterations) <= 1
+        assert one.method in found.method.split(", ")
+        # Where the network stalls, the processor itself takes 84 to 114 steps for b changed by 1e-15 of itself.
+        assert abs(found.iterations[k] - one.iterations) <= (2 if one.method == "dcdm" else 60)
         np.testing.assert_allclose(found.x[k], one.x, atol=1e-4 * abs(one.x).max())
-    assert sum(asked) == sum(-(-k // 2) * 2 for k in found.iterations)
     assert asked == sorted(asked, reverse=True)
     assert asked[0] == np.count_nonzero(found.iterations)
+    if several:
+        assert sum(asked) < 0.8 * sum(found.iterations)
+    else:
+        assert sum(asked) == sum(-(-k // 2) * 2 for k in found.iterations)
 
 
 def test_each_system_of_a_batch_stops_by_itself():
@@ -278,6 +283,42 @@ def test_what_a_device_cannot_do_is_named():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match=r"device is 'cuda', but torch .* finds no CUDA device"):
             solve(A, ONES, device="cuda")
+
+
+@pytest.mark.parametrize("method", ["learned", "dct"])
+def test_what_a_caller_has_set_for_networks_changes_nothing(method):
+    A = gallery.problems["random_spheres"]((21, 30), seed=1)
+    b = gallery.white_noise(A, 1)
+    expected = solve(A, b, method=method, **HERE).x
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")  # where nothing can be computed
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+            solver = PoissonSolver(A, method=method, **HERE)
+            np.testing.assert_array_equal(solver.solve(b).x, expected)
+        # Tensors of inference mode could not be changed here.
+        np.testing.assert_array_equal(solver.solve(b).x, expected)
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        torch.set_default_device("cpu")
+        torch.set_default_dtype(torch.float32)
+        torch.backends.cuda.matmul.fp32_precision = "none"
+
+
+def test_vectors_of_any_layout_serve(monkeypatch):
+    """Kernels read memory in C order: what reaches them is made so."""
+    monkeypatch.setattr(fast_poisson_torch, "_MATRIX", 3)
+    A = PoissonOperator(np.ones((6, 7, 8), bool), boundary=[P, N, (D, N)])
+    b = np.stack([gallery.white_noise(A, k) for k in range(2)])
+    expected = solve(A, b, method="dct", rtol=1e-9, **HERE).x
+    turned = np.asfortranarray(b)
+    moved = torch.from_numpy(b.transpose(3, 0, 2, 1).copy()).permute(1, 3, 2, 0)
+    for other in (turned, moved, torch.from_numpy(b).to(memory_format=torch.channels_last)):
+        np.testing.assert_allclose(np.asarray(solve(A, other, method="dct", rtol=1e-9, **HERE).x), expected, atol=1e-12)
+    box = TorchBox(A)
+    for dtype in (torch.float32, torch.float64):
+        assert box.solve(torch.from_numpy(b).to(dtype)).is_contiguous()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
