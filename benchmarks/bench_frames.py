@@ -25,8 +25,8 @@ Measures: the largest memory of what reads a deconvolved frame (clumps, photomet
 frame of 512 x 512, in images of single precision and the size of the output. The frame stands in for an output: the
 same sky, each pixel cut into 2 x 2.
 
-Killed: three frames by two processes, all of them killed with signal 9 once the first output is there; --resume does the
-rest. The files are compared, byte for byte, with those of one process that was left alone.
+Killed: three frames by two processes, all of them killed with signal 9 once the first output is there; --resume does
+the rest. The files are compared, byte for byte, with those of one process that was left alone.
 """
 
 import argparse
