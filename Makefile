@@ -76,6 +76,7 @@ docs: $(VENV)/.package  ## the API reference, from the docstrings (writes build/
 
 dev: $(VENV)/.dependencies  ## an editable install, for working on the package
 	$(PIP) --constraint constraints.txt --editable ".[demo,test,lint]"
+	rm -rf $(VENV)/lib/python*/site-packages/deconjugate  # compiled kernels left there would hide the package
 	touch $(VENV)/.package
 
 clean:  ## remove what the commands made, the environment included
