@@ -128,7 +128,8 @@ class DeviceSolver:
         """One multigrid cycle of a float64 array of all cells, scaled to a largest entry of 1 in single precision."""
         scale = float(np.abs(r).max()) or 1.0
         single = torch.from_numpy((r / scale).astype(np.float32)).to(self.device).reshape(1, *self.grid.operator.shape)
-        return scale * self.grid.cycle().apply(single).double().cpu().numpy().reshape(-1)
+        found = self.grid.cycle().apply(single).double().cpu().numpy().reshape(-1)
+        return scale * np.ldexp(found, -self.grid.power)
 
 
 def _full(device, what, error):

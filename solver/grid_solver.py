@@ -45,7 +45,7 @@ class GridSolver:
     """
 
     def __init__(self, operator, method):
-        self.operator, self._power = in_range(operator)
+        (self.operator,), self._power = in_range(operator)
         self._parts = {}
         self.null_space = NullSpace(self.operator)
         exact = _is_plain_box(self.operator)

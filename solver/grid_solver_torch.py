@@ -14,6 +14,8 @@ from deconjugate.solver.kernels_torch import kernels_for
 from deconjugate.solver.multigrid_torch import DeviceMultigrid
 from deconjugate.solver.null_space_torch import DeviceNullSpace
 from deconjugate.solver.result import SolveResult, SolveStatus
+from deconjugate.solver.units import in_range
+from deconjugate.solver.units_torch import exponents_of, solve_in_units
 
 _EPSILON = np.finfo(np.float64).eps
 # A backward error of so many units of rounding is the best float64 can be asked for.
@@ -40,6 +42,11 @@ class DeviceGridSolver:
         See :func:`deconjugate.solver.solve`.
     device : torch.device
 
+    Attributes
+    ----------
+    power : int
+        What is set up is A / 2^power: see :mod:`deconjugate.solver.units`.
+
     Raises
     ------
     ValueError
@@ -47,12 +54,14 @@ class DeviceGridSolver:
     """
 
     def __init__(self, operators, method, device):
-        self.operator = TorchPoisson(operators, device)
+        several = isinstance(operators, list | tuple)
+        moderate, self.power = in_range(*(operators if several else [operators]))
+        self._first = next(iter(moderate), None)
+        self.operator = TorchPoisson(list(moderate) if several else moderate[0], device)
         if not bool(self.operator.unknowns.flatten(1).any(1).all()):
             raise ValueError("cells has no unknowns: none of them is INTERIOR")
         self.null_space = DeviceNullSpace(self.operator)
         self.kernels = kernels_for(device)
-        self._first = operators if not isinstance(operators, list | tuple) else operators[0]
         self._parts, self._loops = {}, {}
         exact = self.operator.uniform and bool(self.operator.unknowns.all())
         self._exact = exact
@@ -103,6 +112,14 @@ class DeviceGridSolver:
         (x, list of SolveResult)
             Each result without its x.
         """
+        exponents = exponents_of(b)
+        if exponents.any() or self.power:
+            options = x0, rtol, atol, maxiter, callback
+            return solve_in_units(self._solve, self.operator.apply, self.power, exponents, b, *options)
+        return self._solve(b, x0, rtol, atol, maxiter, callback)
+
+    def _solve(self, b, x0, rtol, atol, maxiter, callback):
+        """The same for numbers that can be squared; atol may be one for each system."""
         op, batch = self.operator, len(b)
         norm_b = _norms(b)
         target = np.maximum(rtol * norm_b, atol)

@@ -22,28 +22,43 @@ def exponent_of(b, norm_b):
     return frexp(float(np.abs(b).max(initial=0.0)))[1]
 
 
-def in_range(operator):
-    """An operator of moderate couplings, and the power of two p by which it is to be multiplied: A = 2^p A'.
+def in_range(*operators):
+    """Operators of moderate couplings, and the power of two p by which all are to be multiplied: A = 2^p A'.
 
-    The given one and 0 where its couplings are moderate. A power of two changes no digit of any product.
+    The given ones and 0 where couplings are moderate. A power of two changes no digit of any product.
 
     Raises
     ------
     ValueError
-        Couplings beyond double precision.
+        Couplings beyond double precision, or of several operators too far apart.
     """
-    couplings = [operator._weights] if operator._is_uniform else operator._faces
-    largest = max(float(t.max()) for t in couplings)
-    if not np.isfinite(largest):
+    largest = [_largest_coupling(operator) for operator in operators]
+    if not np.isfinite(largest).all():
         raise ValueError("coefficient / spacing^2 is too large for double precision; choose another unit of length")
-    if largest == 0.0 or _LEAST_COUPLING <= largest <= _LARGEST_COUPLING:
-        return operator, 0
-    half = frexp(largest)[1] // 2
-    spacing = [ldexp(h, half) for h in operator.spacing]
-    moderate = PoissonOperator(
-        operator.cells, spacing=spacing, boundary=operator.boundary, coefficient=operator.coefficient
-    )
+    if all(map(_is_moderate, largest)):
+        return operators, 0
+    half = frexp(max(largest))[1] // 2
+    if not all(_is_moderate(ldexp(size, -2 * half)) for size in largest):
+        raise ValueError("coefficients of the domains lie too many decades apart; solve the domains one by one")
+    moderate = [
+        PoissonOperator(
+            operator.cells,
+            spacing=[ldexp(h, half) for h in operator.spacing],
+            boundary=operator.boundary,
+            coefficient=operator.coefficient,
+        )
+        for operator in operators
+    ]
     return moderate, 2 * half
+
+
+def _largest_coupling(operator):
+    couplings = [operator._weights] if operator._is_uniform else operator._faces
+    return max(float(t.max()) for t in couplings)
+
+
+def _is_moderate(coupling):
+    return coupling == 0.0 or _LEAST_COUPLING <= coupling <= _LARGEST_COUPLING
 
 
 def solve_in_units(solve, apply, p, exponent, b, x0, x, rtol, atol, maxiter, callback):

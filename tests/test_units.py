@@ -103,3 +103,42 @@ def test_couplings_beyond_double_precision_are_named():
         PoissonOperator(CELLS, spacing=1e170)
     with pytest.raises(ValueError, match=r"coefficient reaches 1e\+200; products of two"):
         PoissonOperator(CELLS, coefficient=np.full(CELLS.shape, 1e200))
+
+
+@pytest.mark.parametrize("power", [-900, -520, 520, 900])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_device_takes_each_right_hand_side_in_its_unit(method, power):
+    pytest.importorskip("torch")
+    A, b = problem()
+    batch = np.stack([b, b * 2.0**power, 0 * b])
+    found = solve(A, batch, method=method, device="torch:cpu")
+    assert found.converged.all()
+    assert np.array_equal(np.ldexp(found.x[1], -power), found.x[0])
+    assert not found.x[2].any()
+
+
+@pytest.mark.parametrize("spacing", [2.0**-300, 2.0**66])
+def test_a_device_takes_operators_in_any_unit_of_length(spacing):
+    pytest.importorskip("torch")
+    usual = solve(*problem(), device="torch:cpu")
+    A, b = problem(spacing=spacing)
+    seen = []
+    found = solve(A, b, device="torch:cpu", callback=lambda x: seen.append(x.copy()))
+    assert found.converged
+    assert np.array_equal(found.x / spacing**2, usual.x)
+    assert np.array_equal(seen[-1], found.x)
+    again = solve(A, b, device="torch:cpu", x0=found.x)
+    assert again.iterations == 0
+    far = solve(problem(spacing=1e140)[0], 1e100 * b, device="torch:cpu")
+    assert far.status is SolveStatus.NON_FINITE
+    several = [problem(spacing=spacing, coefficient=np.full(CELLS.shape, k))[0] for k in (1.0, 3.0)]
+    first, second = (
+        PoissonSolver(one[0], device="torch:cpu").as_preconditioner() @ b[CELLS] for one in ((A,), problem())
+    )
+    np.testing.assert_allclose(first / spacing**2, second, rtol=1e-5)
+    both = solve(several, np.stack([b, b]), device="torch:cpu")
+    assert both.converged.all()
+    np.testing.assert_allclose(both.x[0], found.x, rtol=1e-4, atol=1e-5 * np.abs(found.x).max())
+    with pytest.raises(ValueError, match="one by one"):
+        solve([problem(spacing=1.0, coefficient=np.full(CELLS.shape, k))[0] for k in (1.0, 1e60)], np.stack([b, b]),
+              device="torch:cpu")  # fmt: skip
