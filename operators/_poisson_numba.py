@@ -296,6 +296,8 @@ def apply_uniform(u, code, w, sides, out, chunks):
 def _faces_block(u, code, t0, t1, t2, start, stop, faces, steps, has, out):
     """out = A u on cells start to stop of a row; steps and has as for a uniform coefficient.
 
+    A closed face has transmissibility zero, and is tested all the same: a wall may hold what is no number.
+
     Faces: steps to a cell's faces in their flat arrays, axis 0 high, axis 1 low, axis 1 high, axis 2 low.
     """
     here, below, above = np.uint64(start), np.uint64(start - 1), np.uint64(start + 1)
@@ -304,21 +306,25 @@ def _faces_block(u, code, t0, t1, t2, start, stop, faces, steps, has, out):
     b0, a1, b1 = np.uint64(start + faces[0]), np.uint64(start + faces[1]), np.uint64(start + faces[2])
     a2, b2 = np.uint64(start + faces[3]), np.uint64(start + faces[3] + 1)
     for k in range(np.uint64(max(stop - start, 0))):
-        x = u[here + k]
-        d = t0[here + k] * (x - has[0] * u[lo0 + k]) + t0[b0 + k] * (x - has[1] * u[hi0 + k])
-        e = t1[a1 + k] * (x - has[2] * u[lo1 + k]) + t1[b1 + k] * (x - has[3] * u[hi1 + k])
-        f = t2[a2 + k] * (x - u[below + k]) + t2[b2 + k] * (x - u[above + k])
-        out[here + k] = d + e + f if code[here + k] != np.uint8(0) else np.float32(0)
+        x, c = u[here + k], code[here + k]
+        x0, y0 = _if_open(c, 1, x - has[0] * u[lo0 + k]), _if_open(c, 2, x - has[1] * u[hi0 + k])
+        x1, y1 = _if_open(c, 4, x - has[2] * u[lo1 + k]), _if_open(c, 8, x - has[3] * u[hi1 + k])
+        x2, y2 = _if_open(c, 16, x - u[below + k]), _if_open(c, 32, x - u[above + k])
+        d = t0[here + k] * x0 + t0[b0 + k] * y0
+        e = t1[a1 + k] * x1 + t1[b1 + k] * y1
+        out[here + k] = d + e + (t2[a2 + k] * x2 + t2[b2 + k] * y2)
 
 
 @njit(fastmath={"contract"}, error_model="numpy")
 def _faces_end(u, code, t0, t1, t2, at, lo2, hi2, faces, steps, has, out):
     """out = A u in one cell, its neighbours along axis 2 given."""
-    x = u[at]
-    d = t0[at] * (x - has[0] * u[at + steps[0]]) + t0[at + faces[0]] * (x - has[1] * u[at + steps[1]])
-    e = t1[at + faces[1]] * (x - has[2] * u[at + steps[2]]) + t1[at + faces[2]] * (x - has[3] * u[at + steps[3]])
-    f = t2[at + faces[3]] * (x - lo2) + t2[at + faces[3] + 1] * (x - hi2)
-    out[at] = d + e + f if code[at] != np.uint8(0) else np.float32(0)
+    x, c = u[at], code[at]
+    d = t0[at] * _if_open(c, 1, x - has[0] * u[at + steps[0]])
+    d += t0[at + faces[0]] * _if_open(c, 2, x - has[1] * u[at + steps[1]])
+    e = t1[at + faces[1]] * _if_open(c, 4, x - has[2] * u[at + steps[2]])
+    e += t1[at + faces[2]] * _if_open(c, 8, x - has[3] * u[at + steps[3]])
+    f = t2[at + faces[3]] * _if_open(c, 16, x - lo2) + t2[at + faces[3] + 1] * _if_open(c, 32, x - hi2)
+    out[at] = d + e + f
 
 
 @njit(cache=True)
@@ -327,7 +333,7 @@ def _faces_rows(u3, code3, t03, t13, t23, periodic, out3, start, stop):
     n0, n1, n2 = u3.shape
     u, code, out = u3.reshape(u3.size), code3.reshape(u3.size), out3.reshape(u3.size)
     t0, t1, t2 = t03.reshape(t03.size), t13.reshape(t13.size), t23.reshape(t23.size)
-    zero = u[0] - u[0]
+    zero = t0[0] - t0[0]
     one = zero + np.float32(1)
     line = LINE // u.itemsize
     for row in range(start, stop):
