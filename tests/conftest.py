@@ -14,3 +14,13 @@ def data_dir():
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder}; set DECONJUGATE_DATA to its folder")
     return folder
+
+
+@pytest.fixture
+def one_torch_thread():
+    """Torch on one thread: several are slower on small tensors, and round otherwise."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

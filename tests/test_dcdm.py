@@ -21,13 +21,7 @@ TINY = Path(__file__).parent / "weights" / "dcdm-tiny.safetensors"
 SHAPES = {2: (13, 10), 3: (9, 8, 7)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small wait longer for a second thread than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def count(network):

@@ -16,12 +16,7 @@ HERE = {"device": "torch:cpu"}
 FORBIDDEN = ("_local_scalar_dense", "item", "nonzero", "masked_select", "equal", "unique", "lift_fresh", "is_nonzero")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 class Recording(TorchDispatchMode):

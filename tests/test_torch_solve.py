@@ -24,12 +24,7 @@ N, D, P = "neumann", "dirichlet", "periodic"
 PAIRS = [(N, N), (D, D), (P, P), (N, D), (D, N)]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 def true_residual(A, b, x):
