@@ -31,21 +31,23 @@ def plain_arithmetic(device):
         stack.enter_context(torch.autocast(device.type, enabled=False))
         if device.type == "cuda":
             stack.enter_context(torch.cuda.device(device))
-        stack.enter_context(_whole_mantissas())
+        stack.enter_context(mantissas(whole=True))
         yield
 
 
 @contextmanager
-def _whole_mantissas():
-    owners, name, off = [torch.backends.cuda.matmul, torch.backends.cudnn], "allow_tf32", False
+def mantissas(whole):
+    """Inside, float32 products and convolutions of CUDA devices keep their mantissas ``whole``, or are TF32."""
+    owners, name, value = [torch.backends.cuda.matmul, torch.backends.cudnn], "allow_tf32", not whole
     if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         # Where torch has the newer names the older ones must not be asked: they raise where a caller has mixed both.
         cudnn = torch.backends.cudnn
-        owners, name, off = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn], "fp32_precision", "ieee"
+        owners, name = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn], "fp32_precision"
+        value = "ieee" if whole else "tf32"
     before = [getattr(owner, name) for owner in owners]
     try:
         for owner in owners:
-            setattr(owner, name, off)
+            setattr(owner, name, value)
         yield
     finally:
         for owner, value in zip(owners, before):

@@ -268,6 +268,21 @@ def test_precisions():
             assert (x @ x).dtype == torch.float32
     with pytest.raises(ValueError, match="precision is 'half'"):
         device.autocast("cpu", "half")
+    with pytest.raises(ValueError, match="precision is 'half'"), device.products("cpu", "half"):
+        pass
+
+
+def test_tf32_ends_with_training():
+    """TF32, switched on for a network, must not be left on for a caller's other products."""
+    owner, name = torch.backends.cuda.matmul, "allow_tf32"  # settings that exist without a device
+    if hasattr(owner, "fp32_precision"):
+        name = "fp32_precision"
+    before, seen = getattr(owner, name), []
+    for precision in ("single", "tf32", "bfloat16"):
+        with device.products("cuda", precision):
+            seen.append(getattr(owner, name))
+    assert seen == ([False, True, True] if name == "allow_tf32" else ["ieee", "tf32", "tf32"])
+    assert getattr(owner, name) == before
 
 
 def test_importing_the_package_is_light():

@@ -1,5 +1,7 @@
 """Which device and precision a network runs in."""
 
+from contextlib import contextmanager, nullcontext
+
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -48,22 +50,46 @@ def deterministic(device):
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def autocast(device, precision="single"):
-    """A context in which matrix products run in ``precision``: "single", "tf32" or "bfloat16".
+PRECISIONS = ("single", "tf32", "bfloat16")
 
-    Sums, losses, weights and the optimiser stay in float32 whatever is chosen. "tf32" is "single" on a processor.
-    Directions for a linear solver want "single": A multiplies their highest frequencies, rounding first of all.
+
+@contextmanager
+def products(device, precision="single"):
+    """A context in which float32 products may be TF32 on a CUDA device, unless ``precision`` is "single".
+
+    Wraps forward and backward passes alike, and leaves torch's settings as it found them.
 
     Raises
     ------
     ValueError
-        For another precision.
+        For another precision than "single", "tf32" or "bfloat16".
     """
     import torch
 
-    if precision not in ("single", "tf32", "bfloat16"):
-        raise ValueError(f"precision is {precision!r}; choose from single, tf32, bfloat16")
-    kind = torch.device(device).type
-    if kind == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision != "single"
-    return torch.autocast(kind, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    from deconjugate.operators.precision_torch import mantissas
+
+    _check(precision)
+    with mantissas(whole=precision == "single") if torch.device(device).type == "cuda" else nullcontext():
+        yield
+
+
+def autocast(device, precision="single"):
+    """A context in which matrix products run in bfloat16 if ``precision`` says so.
+
+    Sums, losses, weights and the optimiser stay in float32 whatever is chosen. Directions for a linear solver want
+    "single": A multiplies their highest frequencies, rounding first of all.
+
+    Raises
+    ------
+    ValueError
+        For another precision than "single", "tf32" or "bfloat16".
+    """
+    import torch
+
+    _check(precision)
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _check(precision):
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; choose from {', '.join(PRECISIONS)}")

@@ -109,7 +109,7 @@ def train(
     """
     import torch
 
-    from deconjugate.operators.learned.device import autocast, deterministic
+    from deconjugate.operators.learned.device import autocast, deterministic, products
 
     deterministic(device)
     torch.manual_seed(config.seed)
@@ -124,7 +124,7 @@ def train(
         history["configurations"].append([history["step"], _plain(config)])
     began, earlier, saved = time.monotonic(), history["seconds"], time.monotonic()
     losses = []
-    with _bar(config.steps, history["step"], progress) as bar:
+    with _bar(config.steps, history["step"], progress) as bar, products(device, config.precision):
         while history["step"] < config.steps:
             if time_budget is not None and time.monotonic() - began >= time_budget:
                 break
