@@ -27,25 +27,40 @@ def fold(transfer, spectrum, columns, mirrored, out):
 
 @njit(parallel=True, cache=True)
 def unfold(native, transfer, scale, width, out):
-    """out = scale conj(transfer) x the native half-spectrum repeated, ``width`` its full number of columns."""
-    height = native.shape[0]
+    """out = scale conj(transfer) x the native half-spectrum repeated, ``width`` its full number of columns.
+
+    What stands there mirrored has loops of its own, and products are written out, so that both run in vectors.
+    """
+    (height, half), columns = native.shape, out.shape[1]
     for row in prange(out.shape[0]):
         i = row % height
         back = (height - i) % height
-        for k in range(out.shape[1]):
-            j = k % width
-            value = native[i, j] if 2 * j <= width else native[back, width - j].conjugate()
-            out[row, k] = scale * transfer[row, k].conjugate() * value
+        for first in range(0, columns, width):
+            middle, last = min(first + half, columns), first + width
+            for k in range(first, middle):
+                t, v = transfer[row, k], native[i, k - first]
+                a, b = scale * t.real, scale * t.imag
+                out[row, k] = complex(a * v.real + b * v.imag, a * v.imag - b * v.real)
+            for k in range(middle, min(last, columns)):
+                t, v = transfer[row, k], native[back, last - k]
+                a, b = scale * t.real, scale * t.imag
+                out[row, k] = complex(a * v.real - b * v.imag, -(a * v.imag + b * v.real))
 
 
 @njit(parallel=True, cache=True)
 def subtract(native, transfer, inverse, width, out):
     """out -= inverse conj(transfer) x the native half-spectrum repeated: see :func:`unfold`."""
-    height = native.shape[0]
+    (height, half), columns = native.shape, out.shape[1]
     for row in prange(out.shape[0]):
         i = row % height
         back = (height - i) % height
-        for k in range(out.shape[1]):
-            j = k % width
-            value = native[i, j] if 2 * j <= width else native[back, width - j].conjugate()
-            out[row, k] -= inverse[row, k] * transfer[row, k].conjugate() * value
+        for first in range(0, columns, width):
+            middle, last = min(first + half, columns), first + width
+            for k in range(first, middle):
+                t, v = transfer[row, k], native[i, k - first]
+                a, b = inverse[row, k] * t.real, inverse[row, k] * t.imag
+                out[row, k] -= complex(a * v.real + b * v.imag, a * v.imag - b * v.real)
+            for k in range(middle, min(last, columns)):
+                t, v = transfer[row, k], native[back, last - k]
+                a, b = inverse[row, k] * t.real, inverse[row, k] * t.imag
+                out[row, k] -= complex(a * v.real - b * v.imag, -(a * v.imag + b * v.real))
