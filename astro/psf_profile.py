@@ -33,7 +33,7 @@ class Profile:
             if fwhm < 1.2:
                 raise ValueError(
                     f"fwhm_pix is {fwhm:.4g}; a pixel alone shows a width of 1.13, so give the width that stars have "
-                    "in the image, 1.2 or more, or the optical one with includes_pixel=False"
+                    "in the image, 1.2 or more (in Python, or the optical one with includes_pixel=False)"
                 )
             fwhm = _optical_fwhm(beta, float(fwhm))
         return cls(beta, float(fwhm), float(ellipticity), float(pa))
