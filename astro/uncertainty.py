@@ -10,7 +10,8 @@ from deconjugate.astro.three_steps import deconvolve_frame
 from deconjugate.astro.tiling import tiling
 
 LEAST = 4  # realisations
-SPREAD, DETAIL = 1.1, 0.028  # measured on the half of the validation galaxies on which settings are chosen
+# Measured on the half of the validation galaxies on which settings are chosen.
+SPREAD, POWER, DETAIL = 0.95, 0.4, 0.07
 EMPTY = 0.1  # of the height of a one-sigma point source: with less light than this, nothing was found
 
 
@@ -19,14 +20,14 @@ def standard_deviation(frame, data, weight, psf, upsample, tile, settings, count
 
     .. math:: y_k = A \\hat x + n_k, \\quad \\hat x_k = \\mathrm{pipeline}(y_k), \\quad
               s^2 = \\mathrm{mean}_k (\\hat x_k - \\hat x)^2, \\quad
-              \\sigma^2 = (1.1 \\, u^{1/3} s)^2 + (0.028 \\, u \\, \\hat x)^2
+              \\sigma^2 = (0.95 \\, u^{0.4} s)^2 + (0.07 \\, \\hat x)^2
 
     Realisation k is flipped and turned into the k-th of the eight orientations, so that what the network and the grid
     prefer is seen too. The image that plays the truth is smoother than the truth, so s alone is too small, the more
     so the finer the grid is beside what data show; and detail that no data show is worth some per cent of a pixel's
-    light. Both constants were measured on views of galaxies (Moffat and PSFEx PSFs, upsample u of 2 and 4, peak SNR 10
-    to 200): 63 to 73 % of the pixels that show more than one sigma of light are within one sigma of the truth in each
-    of these settings, of galaxies that had no part in it 65 to 79 %. Of a single galaxy it may be 40 or 90 %, for no
+    light. The constants were measured on views of galaxies (Moffat and PSFEx PSFs, upsample u of 2 and 4, peak SNR 10
+    to 200): 65 to 71 % of the pixels that show more than one sigma of light are within one sigma of the truth in each
+    of these settings, of galaxies that had no part in it 65 to 77 %. Of a single galaxy it may be 40 or 90 %, for no
     data tell a smooth one from one whose detail is too fine to be seen. Where nothing was found, sigma is the height
     in the image of a point source as bright as its one-sigma flux; a bad pixel counts as a typical one.
 
@@ -88,8 +89,8 @@ def calibrated(image, squares, count, weight, psf, upsample, scratch):
         light, w = image[fine].astype(np.float64), weight[rows]
         sigma = np.where(w > 0, 1.0 / np.sqrt(np.where(w > 0, w, 1.0)), typical)
         unseen = peak * np.repeat(np.repeat(sigma, upsample, 0), upsample, 1) / kernel
-        spread = SPREAD * np.cbrt(upsample) * np.sqrt(squares[fine] / count)
-        whole = np.hypot(spread, DETAIL * upsample * light)
+        spread = SPREAD * upsample**POWER * np.sqrt(squares[fine] / count)
+        whole = np.hypot(spread, DETAIL * light)
         deviation[fine] = np.where(light > EMPTY * unseen, whole, np.maximum(unseen, whole))
         forget(image, squares, deviation)
     return deviation

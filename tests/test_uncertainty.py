@@ -49,7 +49,7 @@ def test_deviations_follow_their_equation():
         add_square(found, image, squares)
     told = calibrated(image, squares, count, weight, PROFILE.fine(upsample), upsample, Scratch())
     s = np.sqrt(np.mean((realisations - image) ** 2, axis=0))
-    bright = np.sqrt((1.1 * upsample ** (1 / 3) * s) ** 2 + (0.028 * upsample * image) ** 2)
+    bright = np.sqrt((0.95 * upsample**0.4 * s) ** 2 + (0.07 * image) ** 2)
     native = native_psf(PROFILE.fine(upsample), upsample)
     point = 2.0 / np.sqrt((native**2).sum()) * np.log(2) / np.pi  # peak of a Gaussian of FWHM 2 and one-sigma flux
     np.testing.assert_allclose(told, np.where(image > 0, bright, np.maximum(bright, point)), rtol=1e-5)
@@ -63,7 +63,7 @@ def test_deviations_do_not_depend_on_the_number_of_realisations(count):
     for _ in range(count):
         add_square(image + 7.0 * rng.standard_normal(image.shape), image, squares)
     told = calibrated(image, squares, count, np.ones((30, 32)), PROFILE.fine(2), 2, Scratch())
-    mean_square = (1.1 * 2 ** (1 / 3) * 7.0) ** 2 + (0.028 * 2 * 100.0) ** 2
+    mean_square = (0.95 * 2**0.4 * 7.0) ** 2 + (0.07 * 100.0) ** 2
     assert np.mean(told**2) == pytest.approx(mean_square, rel=0.05)
 
 
