@@ -15,6 +15,7 @@ PIXEL_SIDES = ("PIXSCALE", "SECPIX", "SECPIX1", "SECPIX2", "PIXSCAL1", "PIXSCAL2
 PIXEL_AREAS = ("PIXAR_SR", "PIXAR_A2")
 
 SUSPECT_CHI2, SUSPECT_FLUX = 10.0, 0.1  # beyond these the result is not to be used without a look
+SUSPECT_RESIDUAL = 10.0  # sigmas; of what is as smooth as the PSF the steps leave less
 IDLE_CHI2 = 0.1  # below this the noise cannot be the image's, neighbours that share theirs included
 
 
@@ -46,6 +47,12 @@ def product(prepared, result, options, scratch=None):
         warnings.warn(
             f"the image does not explain the data (reduced chi2 {result.reduced_chi2:.1f}, flux ratio "
             f"{result.flux_ratio:.3f}): the PSF is too wide, or bright pixels are saturated and not masked; see --qa",
+            stacklevel=2,
+        )
+    elif off := _count_off(result.residual):
+        warnings.warn(
+            f"{off} pixels are off by more than {SUSPECT_RESIDUAL:.0f} sigma (RESIDUAL): cosmic rays, hot or saturated "
+            "pixels that are not masked become sources; bright stars ask for a better PSF, or --psf-error",
             stacklevel=2,
         )
     if options.noise is not None and result.reduced_chi2 < IDLE_CHI2:
@@ -123,6 +130,11 @@ def extensions(planes, options, *, source, name="", ver=1, key=None):
     for hdu in hdus:
         hdu.ver = ver
     return hdus
+
+
+def _count_off(residual):
+    """Pixels that the image does not explain by far."""
+    return sum(int(np.count_nonzero(abs(residual[rows]) > SUSPECT_RESIDUAL)) for rows in strips(residual))
 
 
 def _finite(array):

@@ -313,6 +313,14 @@ def test_an_image_that_does_not_explain_the_data_says_so(tmp_path):
         deconvolve_file(tmp_path / "sharp.fits", tmp_path / "out.fits", fwhm_pix=4.5, network=None)
 
 
+def test_pixels_sharper_than_the_psf_are_warned_of(here):
+    hot = star()
+    hot[10, 12] += 60.0
+    write("hot.fits", (hot,))
+    with pytest.warns(UserWarning, match=r"^\d pixels are off by more than 10 sigma .* cosmic rays, hot or saturated"):
+        deconvolve_file("hot.fits", "out.fits", **OPTIONS)
+
+
 def test_a_noise_of_another_kind_is_warned_of(here):
     write("in.fits", (star(),))
     write("noise.fits", (np.full(SHAPE, 200.0, np.float32),))
