@@ -4,13 +4,13 @@ import numpy as np
 import scipy.ndimage
 import scipy.sparse.linalg
 
-SHARE = 0.97  # of a source's light in its aperture
+SHARE = 0.95  # of a source's light in its aperture
 PRECISION = 0.05  # of a source's flux before it is closed: an aperture that is noisier than this hardly moves it
 PASSES = 2  # the second repairs what positivity undid of the first
 
 
 class Apertures:
-    """A circle for every source, around its centroid, that holds 97 per cent of its blurred light.
+    """A circle for every source, around its centroid, that holds 95 per cent of its blurred light.
 
     .. math:: f_i = \\sum_p h_{ip} (y - A x)_p, \\qquad
               h_{ip} = \\min(1, v_i w_p) \\; / \\; \\Big( \\sum_p \\min(1, v_i w_p)^2 / w_p \\Big)^{1/2}
@@ -37,7 +37,7 @@ class Apertures:
     >>> light = np.exp(-0.5 * ((rows - 10) ** 2 + (columns - 12) ** 2) / 2.0**2)
     >>> apertures = Apertures(light, (light > 0.1).astype(int), np.ones(light.shape))
     >>> apertures.measure(light).round(1), int(apertures.shape.astype(bool).sum())
-    (array([2.6]), 89)
+    (array([2.7]), 77)
     """
 
     def __init__(self, light, sources, weight):
