@@ -6,11 +6,10 @@ import scipy.fft
 from deconjugate.astro import _forward_numba as kernels
 from deconjugate.operators._arrays import is_tensor
 from deconjugate.operators.base import LinearOperator
-from deconjugate.operators.convolution import psf_to_otf
+from deconjugate.operators.convolution import fft_workers, psf_to_otf
 
 MIN_FWHM = 2.5  # fine pixels: a PSF sharper than this leaves nothing between it and the target resolution
 EPS = 1e-2  # of the target's transfer function, below which k is not asked to undo it
-SMALL = 1 << 18  # fine pixels below which transforms take one thread
 RINGING = 12  # fine pixels by which k may reach beyond p
 
 
@@ -87,8 +86,7 @@ class DataModel(LinearOperator):
             for n, m in zip(shape, reach)
         ]
         fine = tuple(n * self.upsample for n in padded)
-        # Transforms of a stamp are over before a second thread has started.
-        self.workers = (1 if np.prod(fine) < SMALL else -1) if workers is None else workers
+        self.workers = fft_workers(fine) if workers is None else workers
         super().__init__(fine, padded, np.float32)
         self.frame = tuple(slice(m, m + n) for m, n in zip(reach, shape))
         self.inside = tuple(slice(s.start * self.upsample, s.stop * self.upsample) for s in self.frame)

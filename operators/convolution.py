@@ -6,8 +6,15 @@ import scipy  # its fft is loaded when it is used
 from deconjugate.operators._arrays import is_tensor
 from deconjugate.operators.base import LinearOperator
 
+SMALL = 1 << 18  # pixels; a transform of fewer is over before a second thread has started
 
-def psf_to_otf(psf, shape, *, workers=-1):
+
+def fft_workers(shape):
+    """Threads that scipy.fft is worth giving for a grid of ``shape``: one, or -1 for all."""
+    return 1 if np.prod(shape) < SMALL else -1
+
+
+def psf_to_otf(psf, shape, *, workers=None):
     """The transfer function of a kernel: its real FFT on a grid of ``shape``, kernel centre at the origin.
 
     .. math:: \\hat p(\\nu) = \\sum_i p_i \\, e^{-2 \\pi i \\, \\nu \\cdot (i - c)}, \\qquad c = n // 2
@@ -21,8 +28,8 @@ def psf_to_otf(psf, shape, *, workers=-1):
         Kernel; at most as large as ``shape`` on each axis.
     shape : tuple of int
         The periodic grid on which the transform is taken.
-    workers : int
-        Threads of scipy.fft; -1 takes all processors.
+    workers : int, optional
+        Threads of scipy.fft; -1 takes all processors, default one for a small grid and all for a large one.
 
     Returns
     -------
@@ -49,7 +56,7 @@ def psf_to_otf(psf, shape, *, workers=-1):
     padded = np.zeros(shape, np.float32 if psf.dtype == np.float32 else np.float64)
     padded[tuple(slice(k) for k in psf.shape)] = psf
     padded = np.roll(padded, [-(k // 2) for k in psf.shape], axis=tuple(range(psf.ndim)))
-    return scipy.fft.rfftn(padded, workers=workers)
+    return scipy.fft.rfftn(padded, workers=fft_workers(shape) if workers is None else workers)
 
 
 class Convolution(LinearOperator):
@@ -63,8 +70,8 @@ class Convolution(LinearOperator):
         Its centre c is its pixel ``n // 2`` on each axis; see :func:`psf_to_otf`.
     boundary : "zero" or "periodic"
         "zero": x is zero outside; the FFT is padded so that nothing wraps. "periodic": the grid closes on itself.
-    workers : int
-        Threads of scipy.fft; -1 takes all processors.
+    workers : int, optional
+        Threads of scipy.fft, as :func:`psf_to_otf` takes them.
 
     Raises
     ------
@@ -81,7 +88,7 @@ class Convolution(LinearOperator):
 
     takes_tensors = True
 
-    def __init__(self, shape, kernel, *, boundary="zero", workers=-1):
+    def __init__(self, shape, kernel, *, boundary="zero", workers=None):
         shape = tuple(int(n) for n in shape)
         kernel = np.asarray(kernel, dtype=np.float64)
         if boundary not in ("zero", "periodic"):
@@ -89,12 +96,13 @@ class Convolution(LinearOperator):
         if not np.isfinite(kernel).all():
             raise ValueError(f"the kernel holds {np.count_nonzero(~np.isfinite(kernel))} values that are not finite")
         super().__init__(shape, shape)
-        self.boundary, self.workers = boundary, workers
+        self.boundary = boundary
         if boundary == "periodic" or kernel.ndim != len(shape):
             self.fft_shape = shape
         else:
             self.fft_shape = tuple(scipy.fft.next_fast_len(n + k - 1, real=True) for n, k in zip(shape, kernel.shape))
-        self.otf = psf_to_otf(kernel, self.fft_shape, workers=workers)
+        self.workers = fft_workers(self.fft_shape) if workers is None else workers
+        self.otf = psf_to_otf(kernel, self.fft_shape, workers=self.workers)
         self._otf_single = self.otf.astype(np.complex64)
         self._otf_on = {}  # tensors by device and precision
         self._axes = tuple(range(1, len(shape) + 1))
