@@ -6,10 +6,13 @@ import numpy as np
 import scipy.ndimage
 
 from deconjugate.astro.apertures import close_fluxes
+from deconjugate.astro.regions import Regions, groups
 
 FLUX_TOLERANCE = 0.3  # sigmas of weighted residual flux that a source may keep, unless another is given
 FLUX_WEIGHT = 10.0  # of the source terms beside the coefficients: a source is one number, its coefficients many
 FALLING = 0.98  # of the energy of a plane before a step: one that stays above has come to rest
+REACH = 8.0  # native pixels between sources that are corrected together
+PATIENCE = 10  # steps before a flux that hardly moves is left to the last step
 METRIC_WIDTH, LEAST_METRIC = 1.5, 0.01  # native pixels by which light is smoothed; of the mean, what all pixels have
 
 
@@ -36,6 +39,8 @@ def debias(
     floor=0.0,
     maxiter=30,
     flux_tolerance=FLUX_TOLERANCE,
+    pace=np.inf,
+    reach=REACH,
 ):
     """Active-coefficient correction by conjugate gradients.
 
@@ -85,57 +90,91 @@ def debias(
     """
     s = np.sqrt(weight)
     fitted = model.apply(start)
-    terms = _Terms(model, dictionary, support, s, fitted)
+    regions = Regions(groups(support.sources, reach) if dictionary_is_local(dictionary) else 0 * support.sources, model)
+    terms = _Terms(model, dictionary, support, s, fitted, regions)
     x = start.copy()
-    metric = light_metric(model, start, support.allowed)
+    metric = light_metric(start, support.allowed, model.upsample, regions)
     planes, fluxes = terms.measure(data - fitted)
-    energy, falling = terms.energy(planes), True
-    direction, slope, iteration = None, 1.0, 0
-    while iteration < maxiter and not _reached(energy, terms.most, fluxes, falling, flux_tolerance):
-        gradient = model.adjoint(terms.pull(planes, fluxes))
+    energy = terms.energy(planes)
+    falling = np.ones(energy.shape, bool)
+    cost = terms.cost(energy, fluxes)
+    direction, fresh, slope, iteration = 0.0, np.ones(regions.count, bool), np.ones(regions.count), 0
+    moving = np.ones(fluxes.shape, bool)
+    going = ~terms.reached(energy, fluxes, falling, moving, flux_tolerance)
+    while iteration < maxiter and going.any():
+        gradient = model.adjoint(terms.pull(planes, fluxes, going))
         preconditioned = metric * gradient
-        previous, slope = slope, float(np.vdot(gradient, preconditioned))
-        if not slope > 0.0:
+        if not going.all():
+            preconditioned *= regions.on_fine(going)
+        previous, slope = slope, regions.fine_sums(gradient * preconditioned)
+        going &= slope > 0.0
+        if not going.any():
             break
-        direction = preconditioned if direction is None else preconditioned + np.float32(slope / previous) * direction
+        keep = np.where(fresh | ~(previous > 0.0), 0.0, slope / np.where(previous > 0.0, previous, 1.0))
+        direction = preconditioned + regions.on_fine(keep) * direction if keep.any() else preconditioned
         along, flux_along = terms.measure(model.apply(direction))
-        steepness = float(terms.energy(along).sum() + FLUX_WEIGHT * np.square(flux_along).sum())
-        length = np.float32(float(np.vdot(gradient, direction)) / max(steepness, 1e-30))
-        x += length * direction
-        if positivity and (x < floor).any():
-            x = np.maximum(x, floor)
-            direction = None
-            planes, fluxes = terms.measure(data - model.apply(x))
+        steepness = terms.cost(terms.energy(along), flux_along)
+        length = np.where(going, regions.fine_sums(gradient * direction) / np.maximum(steepness, 1e-30), 0.0)
+        off = np.abs(fluxes)
+        before, x = x, x + regions.on_fine(length) * direction
+        if positivity:
+            met = x < floor
+            fresh = regions.fine_sums(met) > 0.0
+            if fresh.any():
+                x = np.maximum(x, floor)
         else:
-            planes -= length * along
-            fluxes = fluxes - length * flux_along
-        before, energy = energy, terms.energy(planes)
-        falling = energy < FALLING * before
+            fresh = np.zeros(regions.count, bool)
+        if regions.count == 1 and not fresh[0]:
+            step = np.float32(length[0])
+            planes, fluxes = planes - step * along, fluxes - length[0] * flux_along
+        else:
+            planes, fluxes = terms.measure(data - model.apply(x))
+        earlier, energy = energy, terms.energy(planes)
+        moving = (np.abs(fluxes) < pace * off) | (iteration < PATIENCE)
+        worse = (terms.cost(energy, fluxes) > cost) & (regions.count > 1)
+        if worse.any():
+            # Two groups that share pixels may both step too far: such a one goes back and rests.
+            x = np.where(regions.on_fine(worse) > 0, before, x)
+            going &= ~worse
+            planes, fluxes = terms.measure(data - model.apply(x))
+            energy = terms.energy(planes)
+        cost = terms.cost(energy, fluxes)
+        falling = energy < FALLING * earlier
+        going &= ~terms.reached(energy, fluxes, falling, moving, flux_tolerance)
         iteration += 1
-    done = _reached(energy, terms.most, fluxes, falling, flux_tolerance)
+    done = bool(terms.reached(energy, fluxes, falling, moving, flux_tolerance).all())
     if maxiter:
         least = floor if positivity else None
         x, fluxes, fitted = close_fluxes(model, data, weight, x, metric, support.sources, least)
         energy = terms.energy(terms.measure(data - fitted)[0])
-    return DebiasResult(x, iteration, energy / terms.counts, fluxes, done)
+    return DebiasResult(x, iteration, energy.sum(axis=0) / np.maximum(terms.counts.sum(axis=0), 1.0), fluxes, done)
+
+
+def dictionary_is_local(dictionary):
+    """Whether a coefficient has a place on the native grid, so that sources can be told apart."""
+    return len(dictionary.range_shape) == 3
 
 
 class _Terms:
     """The terms of the objective for a native residual: their gradient, and what the stopping rule looks at."""
 
-    def __init__(self, model, dictionary, support, s, fitted):
-        self.model, self.dictionary, self.s = model, dictionary, s
+    def __init__(self, model, dictionary, support, s, fitted, regions):
+        self.model, self.dictionary, self.s, self.regions = model, dictionary, s, regions
         self.kept = support.coefficients * (1.0 / dictionary.expand(dictionary.noise_std() ** 2)).astype(np.float32)
         planes = np.arange(len(dictionary.noise_std()))
         self.plane = np.broadcast_to(dictionary.expand(planes), dictionary.range_shape)
-        self.counts = np.maximum(self._per_plane(support.coefficients), 1.0)
-        self.most = self.counts + np.sqrt(2.0 * dictionary.redundancy() * self.counts)
+        self.counts = self._sums(support.coefficients)
+        counts = np.maximum(self.counts, 1.0)
+        self.most = counts + np.sqrt(2.0 * dictionary.redundancy() * counts)
         self.pixels = np.flatnonzero(support.sources)
         self.source = support.sources.ravel()[self.pixels] - 1
         shape = (s * fitted)[model.frame].ravel()[self.pixels]
         norm = np.sqrt(np.bincount(self.source, shape**2))
         norm = np.maximum(norm, 1e-6 * max(norm.max(initial=0.0), 1.0))
         self.shape = (shape / norm[self.source]).astype(s.dtype)
+        self.owner = np.zeros(len(norm), int)  # the region of each source
+        if regions.count > 1:
+            self.owner[self.source] = regions.native[self.pixels]
 
     def measure(self, native):
         """Coefficients of s times a native image, and its weighted flux in every source: linear in the image."""
@@ -143,27 +182,38 @@ class _Terms:
         return self.dictionary.apply(white), np.bincount(self.source, self.shape * white.ravel()[self.pixels])
 
     def energy(self, planes):
-        """|| M Sigma^-1 planes ||^2, plane by plane."""
-        return self._per_plane(self.kept * planes**2)
+        """|| M Sigma^-1 planes ||^2 by region and plane."""
+        return self._sums(self.kept * planes**2)
 
-    def pull(self, planes, fluxes):
-        """The negative gradient on the native grid, from the coefficients and fluxes of the residual."""
-        image = self.dictionary.adjoint(self.kept * planes)
-        image.ravel()[self.pixels] += self.shape * (FLUX_WEIGHT * fluxes).astype(image.dtype)[self.source]
+    def cost(self, energy, fluxes):
+        """The objective of each region, twice."""
+        return energy.sum(axis=1) + FLUX_WEIGHT * np.bincount(self.owner, fluxes**2, self.regions.count)
+
+    def pull(self, planes, fluxes, going):
+        """The negative gradient on the native grid, from what is left in the regions that go on."""
+        kept, fluxes = self.kept, FLUX_WEIGHT * fluxes
+        if not going.all():
+            kept, fluxes = kept * self.regions.on_native(going), fluxes * going[self.owner]
+        image = self.dictionary.adjoint(kept * planes)
+        image.ravel()[self.pixels] += self.shape * fluxes.astype(image.dtype)[self.source]
         return self.s * self.model.embed(image)
 
-    def _per_plane(self, values):
+    def reached(self, energy, fluxes, falling, moving, tolerance):
+        """Which regions may stop."""
+        fitted = np.all((energy <= self.most) | ~falling, axis=1)
+        off = np.bincount(self.owner, (np.abs(fluxes) > tolerance) & moving, self.regions.count) > 0
+        return fitted & ~off
+
+    def _sums(self, values):
+        """By region and plane, float64."""
         if values.ndim == 3:
-            return values.sum(axis=(1, 2), dtype=np.float64)
-        return np.bincount(self.plane.ravel(), values.ravel(), self.plane.max() + 1)
+            return np.stack([self.regions.native_sums(plane) for plane in values], axis=1)
+        return np.bincount(self.plane.ravel(), values.ravel(), self.plane.max() + 1)[None]
 
 
-def _reached(energy, most, fluxes, falling, tolerance):
-    return bool(np.all((energy <= most) | ~np.asarray(falling)) and np.all(np.abs(fluxes) <= tolerance))
-
-
-def light_metric(model, image, allowed):
-    """How readily each pixel may change, its smoothed light plus a little on the allowed ones."""
-    smooth = scipy.ndimage.gaussian_filter(np.abs(image), METRIC_WIDTH * model.upsample)
-    level = float(smooth[allowed].mean()) if allowed.any() else 1.0
-    return np.where(allowed, smooth + LEAST_METRIC * level, 0.0).astype(np.float32)
+def light_metric(image, allowed, upsample, regions):
+    """The metric of the steps: the image smoothed, and a little more everywhere that light is allowed."""
+    smooth = scipy.ndimage.gaussian_filter(np.abs(image), METRIC_WIDTH * upsample)
+    level = regions.fine_sums(smooth * allowed) / np.maximum(regions.fine_sums(allowed), 1.0)
+    level = np.where(level > 0.0, level, 1.0)
+    return np.where(allowed, smooth + np.float32(LEAST_METRIC) * regions.on_fine(level), np.float32(0.0))

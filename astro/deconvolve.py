@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from deconjugate.astro.explained import SATURATED, SHARP
 from deconjugate.astro.forward import RINGING
 from deconjugate.astro.frame_psf import FramePsf
-from deconjugate.astro.guess import GivenGuess, SparseGuess, choose_guess
+from deconjugate.astro.guess import GivenGuess, choose_guess
 from deconjugate.astro.observation import observation
 from deconjugate.astro.scratch import Scratch, forget
 from deconjugate.astro.simulate import target_psf
@@ -49,6 +50,11 @@ class DeconvolutionResult:
     replaced : float or (N,) array
         Share of the tiles whose result comes from the classical guess, since the network's left more of the data than
         noise does and more than that one: what the network has not met in training, crowds of stars say.
+    rejected : uint8 array
+        Native pixels that the model cannot explain: 1 saturated core, 2 sharper than the PSF (both without weight),
+        4 where the PSF's error exceeds the noise; 0 elsewhere. ``reduced_chi2`` is of the others.
+    psf_error : float or (N,) array
+        Relative error of the PSF that was counted as noise.
     timings : dict
         Seconds by step.
 
@@ -76,6 +82,8 @@ class DeconvolutionResult:
     regularization: object
     network: str = "none"
     replaced: object = 0.0
+    rejected: object = None
+    psf_error: object = 0.0
     timings: dict = field(default_factory=dict)
 
 
@@ -95,6 +103,8 @@ def deconvolve(
     positivity=True,
     uncertainty=None,
     center="centroid",
+    saturated=None,
+    psf_error=None,
     maxiter=30,
     seed=0,
     device="auto",
@@ -147,6 +157,12 @@ def deconvolve(
         image itself: see :func:`deconjugate.astro.uncertainty.standard_deviation`. It becomes that of ``image``.
     center : "centroid" or "keep"
         See :meth:`deconjugate.astro.PSF.fine`.
+    saturated : bool array, optional
+        Pixels known to be saturated, masked like those of ``mask``; saturated cores are looked for in any case. A star
+        behind one gets its flux from its wings.
+    psf_error : float, optional
+        Relative error of the PSF, which is noise in proportion to what is as sharp as the PSF; larger values fit bright
+        stars less closely. Default: what the bright stars of the frame show, else what the PSF says of itself.
     maxiter : int
         Largest number of steps of the correction.
     seed : int
@@ -187,8 +203,9 @@ def deconvolve(
     >>> result.image.shape, bool(abs(result.image.data.sum() / scene.truth.sum() - 1) < 0.1)
     ((96, 128), True)
     """
-    _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile)
-    seen, scratch = observation(image, noise, mask), Scratch(scratch)
+    _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile, psf_error)
+    seen, saturated = _without(image, noise, mask, saturated)
+    scratch = Scratch(scratch)
     forget(noise)
     del image, noise, mask  # a large frame need not stay in memory twice
     n, *shape = seen.data.shape
@@ -199,8 +216,7 @@ def deconvolve(
     tile = default // upsample if tile is None else tile, 2 * reach + 16
     tiles = tiling(shape, *tile)
     scales = _scales(n_scales, tiles.size)
-    device = steps_device(device, guess, dictionary)
-    settings = Settings(guess, dictionary, scales, k_sigma, regularization, positivity, maxiter, stages, device)
+    settings = Settings(guess, dictionary, scales, k_sigma, regularization, positivity, maxiter, stages, psf_error)
 
     from tqdm import tqdm
 
@@ -210,55 +226,17 @@ def deconvolve(
     psfs, rng = None, np.random.default_rng(seed)
     total = n * len(tiles.places()) * (1 + (uncertainty or 0))
     with tqdm(total=total, disable=not shown, desc="deconvolve", unit="tile", file=sys.stderr) as bar:
-        if device is not None and len(tiles.places()) == 1:
-            outputs = _in_batches(tiles, upsample, fine, seen, settings, timings, bar)
         for i in range(n):
             if psfs is None or len(fine) > 1:
                 psfs = FramePsf(tiles, upsample, fine[i if len(fine) > 1 else 0])
-            if len(outputs) == i:
-                outputs.append(deconvolve_frame(psfs, seen.data[i], seen.weight[i], settings, timings, bar, scratch))
+            known = None if saturated is None else saturated[i]
+            given = seen.data[i], seen.weight[i], settings, timings, bar, scratch, known
+            outputs.append(deconvolve_frame(psfs, *given))
             if uncertainty:
-                given = outputs[i], seen.data[i], seen.weight[i], fine[i if len(fine) > 1 else 0], upsample, tile
+                trusted = np.where(outputs[i].rejected & (SATURATED | SHARP), 0.0, seen.weight[i])
+                given = outputs[i], seen.data[i], trusted, fine[i if len(fine) > 1 else 0], upsample, tile
                 spreads.append(standard_deviation(*given, settings, uncertainty, rng, bar, scratch))
     return _result(seen, outputs, spreads, target_psf(), upsample, guess.origin, timings, scratch)
-
-
-def steps_device(device, guess, dictionary):
-    """The torch device that takes all steps, or None for the processor's own path, which is faster there.
-
-    Raises
-    ------
-    ValueError
-        A GPU for the classical path that is not there, or with another dictionary than the starlet.
-    """
-    if isinstance(guess, GivenGuess):
-        return None
-    if isinstance(guess, SparseGuess):
-        if device in ("auto", "cpu"):
-            return None
-        if dictionary != "starlet":
-            raise ValueError(
-                f"device is {device!r}; with the dictionary {dictionary!r} the classical path runs on the processor: "
-                'give "auto" or "cpu"'
-            )
-        from deconjugate.operators.learned.device import choose
-
-        chosen = choose(device)
-    else:
-        chosen = next(guess.network.parameters()).device
-    return chosen if chosen.type == "cuda" and dictionary == "starlet" else None
-
-
-def _in_batches(tiles, upsample, fine, seen, settings, timings, bar):
-    """Frames of one tile each, many at a time on a torch device."""
-    from deconjugate.astro.three_steps_torch import TorchSteps, deconvolve_stamps
-
-    if len(fine) > 1:
-        largest = np.max([p.shape for p in fine], axis=0)
-        fine = [np.pad(p, [((n - k) // 2,) * 2 for n, k in zip(largest, p.shape)]) for p in fine]
-    models, psfs = zip(*(FramePsf(tiles, upsample, p).at(tiles.places()[0]) for p in fine))
-    steps = TorchSteps(settings.device, settings, timings)
-    return deconvolve_stamps(steps, list(models), list(psfs), seen.data, seen.weight, bar)
 
 
 def _result(seen, frames, spreads, target, upsample, network, timings, scratch):
@@ -285,11 +263,12 @@ def _result(seen, frames, spreads, target, upsample, network, timings, scratch):
         wcs=None if seen.wcs is None else scale_wcs(seen.wcs, upsample),
         meta=seen.meta,
     )
-    names = ("residual", "reduced_chi2", "support", "flux_ratio", "mismatch", "regularization", "replaced")
-    residual, chi2, support, ratio, mismatch, lam, replaced = (gathered(name) for name in names)
+    names = ("residual", "reduced_chi2", "support", "flux_ratio", "mismatch", "regularization", "replaced", "rejected")
+    residual, chi2, support, ratio, mismatch, lam, replaced, rejected = (gathered(name) for name in names)
     return DeconvolutionResult(
-        image, target, residual, chi2, support, stages, ratio, mismatch, lam, network, replaced, timings
-    )
+        image, target, residual, chi2, support, stages, ratio, mismatch, lam, network, replaced, rejected,
+        gathered("psf_error"), timings,
+    )  # fmt: skip
 
 
 def _finer(native, upsample, scratch):
@@ -336,7 +315,20 @@ def _given(guess, seen, upsample, uncertainty):
     return GivenGuess(guess)
 
 
-def _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile):
+def _without(image, noise, mask, saturated):
+    """The observation with saturated pixels masked, and which these are: (N, h, w) or None."""
+    if saturated is None:
+        return observation(image, noise, mask), None
+    shape = np.shape(image.data if hasattr(image, "wcs") else image)
+    try:
+        known = np.broadcast_to(np.asarray(saturated, dtype=bool), shape)
+    except ValueError:
+        raise ValueError(f"saturated has shape {np.shape(saturated)}; the image has {shape}") from None
+    seen = observation(image, noise, known if mask is None else known | np.asarray(mask, dtype=bool))
+    return seen, known.reshape(seen.data.shape)
+
+
+def _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile, psf_error):
     whole = {"upsample": (upsample, 1), "maxiter": (maxiter, 0), "tile": (8 if tile is None else tile, 8)}
     whole["uncertainty"] = (LEAST if uncertainty is None else uncertainty, LEAST)
     for name, (value, least) in whole.items():
@@ -344,6 +336,8 @@ def _check_options(upsample, k_sigma, regularization, uncertainty, maxiter, tile
             raise ValueError(f"{name} is {value!r}; give a whole number, {least} or more")
     if not (np.isfinite(k_sigma) and k_sigma > 0):
         raise ValueError(f"k_sigma is {k_sigma}; give a positive number of sigmas, 3 is usual")
+    if psf_error is not None and not (np.isfinite(psf_error) and 0.0 <= psf_error < 1.0):
+        raise ValueError(f"psf_error is {psf_error}; give a fraction of the PSF, at least 0 and below 1")
     if regularization != "auto" and not (np.isfinite(regularization) and regularization > 0):
         raise ValueError(f'regularization is {regularization}; give "auto" or a positive lambda')
 

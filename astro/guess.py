@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deconjugate.astro.network_input import MARGIN, prepare
+from deconjugate.astro.network_input import LADDER, MARGIN, describe, prepare, seen_as, sky_of, uneven_noise
 from deconjugate.astro.sparse import sparse_deconvolution
 from deconjugate.astro.tiling import tiling
 from deconjugate.operators.learned import weights
@@ -58,8 +58,9 @@ class SparseGuess:
 
     name, origin = "classical", "none"
     flux_tolerance = 0.3  # of the correction that follows, in sigmas
+    pace = np.inf  # a flux that falls slowly is worth steps of the correction: the l1 image is too faint everywhere
 
-    def __call__(self, model, data, weight, start, regularization, region, settings):
+    def __call__(self, model, data, weight, start, local, region, settings):
         return sparse_deconvolution(
             model,
             data,
@@ -78,11 +79,12 @@ class GivenGuess:
 
     name, origin = "given", "given"
     flux_tolerance = 1.0
+    pace = 0.9  # of what is left of a flux after a step: one that stays above is left to the last step
 
     def __init__(self, image):
         self.image = image
 
-    def __call__(self, model, data, weight, start, regularization, region, settings):
+    def __call__(self, model, data, weight, start, local, region, settings):
         return self.image
 
 
@@ -100,12 +102,26 @@ class NetworkGuess:
 
     name = "network"
     flux_tolerance = 1.0
+    pace = 0.9  # of what is left of a flux after a step: one that stays above is left to the last step
 
     def __init__(self, network, origin=""):
         self.network, self.origin = network, origin
         self.piece = PIECE
 
-    def __call__(self, model, data, weight, start, regularization, region, settings):
+    def __call__(self, model, data, weight, start, local, region, settings):
+        if len(local.places) == 1:
+            image = self._one(model, data, weight, start, local.lambdas[0], region)
+        else:
+            image = self._pieces(model, data, weight, start, local, region)
+        image = np.maximum(image, np.float32(0.0)) if settings.positivity else image
+        if not _touches_edge(region[model.inside], model.upsample):
+            return image
+        # Of a source that an edge cuts the data say little, and what is sparse errs less than what is likely.
+        share = inner_share(model)
+        classical = SparseGuess()(model, data, weight, start, local, region, settings)
+        return classical + share * (image - classical)
+
+    def _one(self, model, data, weight, start, regularization, region):
         seen = prepare(model, data, weight, start, regularization)
         here = tuple(
             slice(max(s.start - MARGIN, a - CONTEXT, 0), min(s.stop + MARGIN, b + CONTEXT, n))
@@ -113,14 +129,31 @@ class NetworkGuess:
         )
         output = np.zeros(model.domain_shape, np.float32)
         output[here] = self.output(seen.channels[(slice(None), *here)], seen.conditions, region[here])
-        image = seen.image(output)
-        image = np.maximum(image, np.float32(0.0)) if settings.positivity else image
-        if not _touches_edge(region[model.inside], model.upsample):
-            return image
-        # Of a source that an edge cuts the data say little, and what is sparse errs less than what is likely.
-        share = inner_share(model)
-        classical = SparseGuess()(model, data, weight, start, regularization, region, settings)
-        return classical + share * (image - classical)
+        return seen.image(output)
+
+    def _pieces(self, model, data, weight, start, local, region):
+        """Each piece at its own lambda, as a stamp would be seen, blended; Tikhonov's image where no light is."""
+        level = float(np.median(weight[weight > 0]))
+        sky = np.float32(sky_of(data, weight) / model.upsample**2)
+        uneven = uneven_noise(model, weight, level)
+        described = {lam: describe(local.piece_model, level, lam) for lam in set(local.lambdas)}
+        image = start.copy()
+        shown = tuple(slice(max(s.start - MARGIN, 0), s.stop + MARGIN) for s in model.inside)
+        for place, lam in zip(local.places, local.lambdas):
+            target, window = local.window(place)
+            if not region[target].any():
+                continue
+            ends = _ends(region[target])
+            box = tuple(
+                slice(max(t.start, t.start + a - CONTEXT, s.start), min(t.stop, t.start + b + CONTEXT, s.stop))
+                for t, s, (a, b) in zip(target, shown, ends)
+            )
+            images = [local.image(step * lam)[box] - sky for step in LADDER]
+            seen = seen_as(images, local.image(lam)[box], uneven[box], *described[lam])
+            part = seen.image(self.output(seen.channels, seen.conditions, region[box]))
+            share = window[tuple(slice(s.start - t.start, s.stop - t.start) for s, t in zip(box, target))]
+            image[box] += share * (part - seen.base)
+        return image
 
     def output(self, channels, conditions, region):
         """The network's output (H, W) for channels (C, H, W) and conditions; zero in pieces without light."""

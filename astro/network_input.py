@@ -52,20 +52,33 @@ def prepare(model, data, weight, balanced, regularization):
     Guess
         On the padded fine grid.
     """
-    u = model.upsample
     level = float(np.median(weight[weight > 0]))
-    sky = np.float32(_sky(data[weight > 0]))
-    above = np.where(weight > 0, data - sky, np.float32(0.0))
+    sky = sky_of(data, weight) / model.upsample**2
+    above = np.where(weight > 0, data - np.float32(sky * model.upsample**2), np.float32(0.0))
     images = [
-        balanced - sky / u**2 if step == 1.0 else tikhonov(model, above, weight, step * regularization, rtol=1e-2)
+        balanced - np.float32(sky) if step == 1.0 else tikhonov(model, above, weight, step * regularization, rtol=1e-2)
         for step in LADDER
     ]
-    conditions, noise = describe(model, level, regularization)
-    uneven = np.sqrt(level / np.maximum(weight, level / UNEVEN**2))
-    noise = (noise * np.repeat(np.repeat(uneven, u, axis=0), u, axis=1)).astype(np.float32)
+    return seen_as(images, balanced, uneven_noise(model, weight, level), *describe(model, level, regularization))
+
+
+def seen_as(images, balanced, uneven, conditions, noise):
+    """A :class:`Guess` from the three Tikhonov images less the sky, what describes them, and how uneven the noise is."""
+    noise = (noise * uneven).astype(np.float32)
     scale = np.hypot(noise, scipy.ndimage.gaussian_filter(images[-1], 1.0))
     channels = np.stack([*(image / scale for image in images), np.log(noise / scale)])
     return Guess(channels.astype(np.float32), conditions, balanced.astype(np.float32), scale.astype(np.float32))
+
+
+def uneven_noise(model, weight, level):
+    """The noise of every fine pixel over that of the median weight."""
+    uneven = np.sqrt(level / np.maximum(weight, level / UNEVEN**2))
+    return np.repeat(np.repeat(uneven, model.upsample, axis=0), model.upsample, axis=1).astype(np.float32)
+
+
+def sky_of(data, weight):
+    """The sky, counts in a native pixel, as the clipped median of the good pixels."""
+    return _sky(data[weight > 0])
 
 
 def describe(model, level, regularization):

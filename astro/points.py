@@ -14,10 +14,13 @@ from deconjugate.operators._arrays import is_tensor, namespace
 MIN_SNR = 10.0  # of the filtered frame: fainter sources are never told from a galaxy
 MAX_EXTENT = 14.2  # chi^2 of three degrees of freedom: 0.3 per cent of all stars exceed it
 MAX_MISFIT = 4.0  # sigmas of chi^2 above its expectation
-TOLERANCE = 0.01  # of a star's light: what may lie beneath it, or be wrong with the PSF
+TOLERANCE = 0.01  # of a star's flux: what may lie beneath it, or be wrong with the PSF, at least
+BRIGHT = 100.0  # signal to noise of a star on which the error of the PSF is measured
+ALIKE, WORST, SEVERAL = 0.1, 0.1, 3  # second moment over the PSF's, and misfit, of what may be such a star; of how many
 MAX_SIZE = 0.2, 3.0  # intrinsic second moment that the data must exclude, over those of the PSF and of the target
 EXCLUSION = 2.0  # sigmas by which it must be excluded
 HALF_WIDTH = 1.5  # of the window of a fit, in FWHM
+FLANK = 0.1  # of all light in its pixel: what has less is no star of its own
 PASSES = 5  # Gauss-Newton steps of all stars together
 BATCH = 256  # stars whose templates are in memory at a time
 
@@ -30,7 +33,17 @@ class Points(NamedTuple):
     flux: np.ndarray
 
 
-def find_points(model, data, weight, psf):
+class StarFits(NamedTuple):
+    """Every peak of a frame fitted as if it were a star."""
+
+    points: Points
+    proven: np.ndarray  # bool, which are stars
+    misfit: np.ndarray  # rms of the residual beyond the noise, relative to the star
+    error: float  # of the PSF, relative, as the stars of the frame show it
+    measured: bool = False  # whether they do
+
+
+def find_points(model, data, weight, psf, error=0.0):
     """The sources of a frame that are points, with place and flux by a fit of the PSF.
 
     .. math:: \\min_{f, t} || y - \\sum_i f_i \\, A r(\\cdot - t_i) ||_W^2
@@ -47,7 +60,9 @@ def find_points(model, data, weight, psf):
       native one, half of all stars of peak SNR 10 pass and nearly all of 20;
     - the place is within 1.5 native pixels of the peak.
 
-    One per cent of the star's own light is forgiven in the first two. What remains beneath a star is left in the data.
+    One per cent of the star's own flux is forgiven in the first two, more where the bright stars of the frame show that
+    the PSF is less accurate than that: the relative error of the PSF is the median misfit of the sources that are as
+    wide as it, and twice that is forgiven. What remains beneath a star is left in the data.
 
     Parameters
     ----------
@@ -56,10 +71,12 @@ def find_points(model, data, weight, psf):
         The native frame, y and 1 / sigma^2, zero where bad.
     psf : (odd, odd) array
         p on the fine grid.
+    error : float
+        Relative error of the PSF where the frame has no star to measure it on.
 
     Returns
     -------
-    Points
+    StarFits
 
     Source
     ------
@@ -75,7 +92,7 @@ def find_points(model, data, weight, psf):
     >>> sky[31, 44] = 1.0
     >>> scene = simulate(sky, PSF.moffat(3.0), upsample=2, peak_snr=200, seed=1)
     >>> model = DataModel(scene.data.shape, scene.psf, 2)
-    >>> points = find_points(model, scene.data, scene.noise_map**-2.0, scene.psf)
+    >>> points = find_points(model, scene.data, scene.noise_map**-2.0, scene.psf).points
     >>> [round(float(x[0]) - s.start, 1) for x, s in zip(points, model.inside)], round(float(points.flux[0]), 2)
     ([31.0, 44.0], 1.0)
     """
@@ -87,26 +104,44 @@ def find_points(model, data, weight, psf):
     peaks = _peaks(data, weight, psf, width, u) + [s.start for s in model.frame]
     peaks = peaks[_seen(w, peaks, star)]
     if not len(peaks):
-        return Points(*np.empty((3, 0)))
+        return StarFits(Points(*np.empty((3, 0))), np.zeros(0, bool), np.zeros(0), error)
     places = u * peaks + 0.5 * (u - 1)
     flux = y[tuple(peaks.T)] / star.peak
-    for _ in range(PASSES):
-        residual = y - model.apply(point_image(model, Points(*places.T, flux)).astype(np.float32))
-        for some in batches(len(flux)):
-            pixels = star.window(peaks[some])
-            terms = star.templates(*pixels, places[some], 1)
-            normal, gradient = normal_equations(terms, w[pixels], residual[pixels])
-            step = np.linalg.solve(normal, gradient[..., None])[..., 0]
-            flux[some] = np.maximum(flux[some] + step[:, 0], 0.1 * flux[some])
-            places[some] += np.clip(step[:, 1:] / flux[some, None], -0.5 * u, 0.5 * u)
+    for last in (False, True):
+        for _ in range(PASSES):
+            residual = y - model.apply(point_image(model, Points(*places.T, flux)).astype(np.float32))
+            for some in batches(len(flux)):
+                pixels = star.window(peaks[some])
+                terms = star.templates(*pixels, places[some], 1)
+                normal, gradient = normal_equations(terms, w[pixels], residual[pixels])
+                step = np.linalg.solve(normal, gradient[..., None])[..., 0]
+                flux[some] = np.maximum(flux[some] + step[:, 0], 0.1 * flux[some])
+                places[some] += np.clip(step[:, 1:] / flux[some, None], -0.5 * u, 0.5 * u)
+        if last:
+            break
+        # A peak of the noise on the flank of a bright star would take some of its flux.
+        fitted = model.apply(point_image(model, Points(*places.T, flux)).astype(np.float32))
+        real = flux * star.peak > FLANK * fitted[tuple(peaks.T)]
+        if real.all():
+            break
+        peaks, places, flux = peaks[real], places[real], flux[real]
     residual = y - model.apply(point_image(model, Points(*places.T, flux)).astype(np.float32))
     moments = (u * width / GAUSSIAN_FWHM) ** 2, (TARGET_FWHM / GAUSSIAN_FWHM) ** 2
-    proven = np.abs(places - u * peaks - 0.5 * (u - 1)).max(axis=1) < 1.5 * u
+    fits = []
     for some in batches(len(flux)):
         pixels = star.window(peaks[some])
         terms = star.templates(*pixels, places[some], 2)
-        proven[some] &= is_point(terms, flux[some], w[pixels], residual[pixels], moments)
-    return Points(*places[proven].T, flux[proven])
+        fits.append(Shape(terms, flux[some], w[pixels], residual[pixels], moments))
+    misfit, size, snr = (np.concatenate([getattr(fit, name) for fit in fits]) for name in ("misfit", "size", "snr"))
+    alike = (snr > BRIGHT) & (np.abs(size) < ALIKE) & (misfit < WORST)
+    if np.count_nonzero(alike) < SEVERAL:
+        alike &= np.abs(size) < 0.3 * ALIKE  # or a compact galaxy would pass for the one star of a stamp
+    if alike.any():
+        error = float(np.median(misfit[alike]))
+    tolerance = max(TOLERANCE, 2.0 * error)
+    proven = np.concatenate([fit.is_point(tolerance) for fit in fits])
+    proven &= np.abs(places - u * peaks - 0.5 * (u - 1)).max(axis=1) < 1.5 * u
+    return StarFits(Points(*places.T, flux), proven, misfit, error, bool(alike.any()))
 
 
 def point_image(model, points):
@@ -195,30 +230,54 @@ def normal_equations(terms, weight, residual):
     return normal, (weighted @ residual.reshape(len(flat), -1, 1))[..., 0]
 
 
-def is_point(terms, flux, weight, residual, moments):
-    """Whether the residual of each star is noise, on the whole and along the second derivatives of the PSF.
+class Shape:
+    """How the residual of each fitted star departs from noise, on the whole and along the PSF's second derivatives.
 
     A Gaussian of second moment m added to a star of flux f is b = f m / 2 on both axes, to first order. ``moments``
     are those of the PSF, one for all stars or (n,), and of the target.
     """
-    xp = namespace(terms)
-    normal, gradient = normal_equations(terms, weight, residual)
-    fitted, mixed, second = normal[:, :3, :3], normal[:, :3, 3:], normal[:, 3:, 3:]
-    eliminate = xp.swapaxes(xp.linalg.solve(fitted, mixed), 1, 2)
-    covariance = xp.linalg.inv(second - eliminate @ mixed)
-    b = covariance @ (gradient[:, 3:, None] - eliminate @ gradient[:, :3, None])
-    spare = ((0.5 * TOLERANCE * moments[0] * flux) ** 2)[:, None, None] * _identity(covariance)
-    extent = (b * xp.linalg.solve(covariance + spare, b)).sum((1, 2))
-    freedom = (weight != 0).sum((1, 2)) - 3.0
-    chi2 = (weight * residual**2).sum((1, 2)) - (TOLERANCE * flux) ** 2 * normal[:, 0, 0]
-    misfit = (chi2 - freedom) / xp.sqrt(2.0 * freedom)
-    # The sums over both axes of b and of its covariance.
-    variance = covariance[:, 0, 0] + covariance[:, 2, 2] + 2.0 * covariance[:, 0, 2]
-    size = (b[:, 0, 0] + b[:, 2, 0] + EXCLUSION * xp.sqrt(variance)) / flux
-    proven = (extent < MAX_EXTENT) & (misfit < MAX_MISFIT)
-    for share, moment in zip(MAX_SIZE, moments):
-        proven = proven & (size < share * moment)
-    return proven
+
+    def __init__(self, terms, flux, weight, residual, moments):
+        xp = namespace(terms)
+        self.flux, self.moments = flux, moments
+        normal, gradient = normal_equations(terms, weight, residual)
+        fitted, mixed, second = normal[:, :3, :3], normal[:, :3, 3:], normal[:, 3:, 3:]
+        eliminate = xp.swapaxes(xp.linalg.solve(fitted, mixed), 1, 2)
+        self.covariance = xp.linalg.inv(second - eliminate @ mixed)
+        self.b = self.covariance @ (gradient[:, 3:, None] - eliminate @ gradient[:, :3, None])
+        self.freedom = (weight != 0).sum((1, 2)) - 3.0
+        self.chi2 = (weight * residual**2).sum((1, 2))
+        self.power = flux**2 * normal[:, 0, 0]
+
+    @property
+    def snr(self):
+        """Signal to noise of the fluxes."""
+        return self.power**0.5
+
+    @property
+    def misfit(self):
+        """Root mean square of the residual beyond the noise, relative to the star."""
+        excess = self.chi2 - self.freedom
+        return (excess * (excess > 0) / self.power) ** 0.5
+
+    @property
+    def size(self):
+        """Second moment, the PSF's taken off, in units of the PSF's."""
+        return (self.b[:, 0, 0] + self.b[:, 2, 0]) / self.flux / self.moments[0]
+
+    def is_point(self, tolerance):
+        """Which of them are points, ``tolerance`` of their own flux forgiven."""
+        xp = namespace(self.b)
+        spare = ((0.5 * tolerance * self.moments[0] * self.flux) ** 2)[:, None, None] * _identity(self.covariance)
+        extent = (self.b * xp.linalg.solve(self.covariance + spare, self.b)).sum((1, 2))
+        misfit = (self.chi2 - tolerance**2 * self.power - self.freedom) / xp.sqrt(2.0 * self.freedom)
+        # The sums over both axes of b and of its covariance.
+        variance = self.covariance[:, 0, 0] + self.covariance[:, 2, 2] + 2.0 * self.covariance[:, 0, 2]
+        size = (self.b[:, 0, 0] + self.b[:, 2, 0] + EXCLUSION * xp.sqrt(variance)) / self.flux
+        proven = (extent < MAX_EXTENT) & (misfit < MAX_MISFIT)
+        for share, moment in zip(MAX_SIZE, self.moments):
+            proven = proven & (size < share * moment)
+        return proven
 
 
 def _identity(matrices):

@@ -2,19 +2,21 @@
 
 import time
 from dataclasses import dataclass, replace
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from deconjugate.astro.debias import debias
+from deconjugate.astro.explained import PSF_LIMITED, SATURATED, take_stars, without_defects
 from deconjugate.astro.guess import GivenGuess, NetworkGuess, SparseGuess
-from deconjugate.astro.points import find_points, point_image
+from deconjugate.astro.local import LocalTikhonov
+from deconjugate.astro.regions import Regions, groups
 from deconjugate.astro.scratch import Scratch, forget, strips
+from deconjugate.astro.shape import fwhm_pix
 from deconjugate.astro.support import find_support
-from deconjugate.astro.tikhonov import choose_regularization, tikhonov
 from deconjugate.operators.dictionaries import dictionary as make_dictionary
 
-STEP_1 = 1e-3  # how far the system of step 1 is solved: masked stars need it, others are there in a step or two
+DOUBTFUL = 1.2  # chi^2 of a source, at least, for another guess to be tried
 BETTER = 0.95  # of the chi^2 after the network's guess: the classical guess is taken where it leaves less than this
 
 
@@ -30,15 +32,17 @@ class Settings:
     positivity: bool
     maxiter: int
     stages: bool = True  # whether to keep what the first two steps give
-    device: object = None  # torch device that takes all steps; None: NumPy and Numba, with the network where it is
+    psf_error: float | None = None  # relative, where it is known; None: as the stars of the frame show it
 
 
-def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None):
+def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None, known=None):
     """One frame, in units of its median noise: the three steps tile by tile, then the residual of the whole.
 
-    ``psfs`` is the :class:`deconjugate.astro.frame_psf.FramePsf` of its tiles. A tile's images are a function of its
-    data, weight, PSF and the settings alone. Beside its input and output this takes the memory of a tile; the output is
-    made by ``scratch``, a :class:`deconjugate.astro.scratch.Scratch`, where there is one.
+    Pixels that the model cannot explain are found first and lose their weight: saturated cores, and what is sharper
+    than the PSF. ``psfs`` is the :class:`deconjugate.astro.frame_psf.FramePsf` of its tiles. A tile's images are a
+    function of its data, weight, PSF and the settings alone. Beside its input and output this takes the memory of a
+    tile; the output is made by ``scratch``, a :class:`deconjugate.astro.scratch.Scratch`, where there is one.
+    ``known`` are saturated pixels that the caller knows of, (h, w) bool.
     """
     scratch = scratch or Scratch()
     tiles, u = psfs.tiles, psfs.upsample
@@ -49,7 +53,8 @@ def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None):
     stages = {name: scratch.zeros(canvas) for name in kept}
     support = scratch.zeros((settings.n_scales + 1, *data.shape), bool)
     sources = scratch.zeros(data.shape, bool)
-    lambdas, replaced, mismatch = [], [], 0.0
+    rejected = scratch.zeros(data.shape, np.uint8)
+    lambdas, replaced, mismatch, errors = [], [], 0.0, []
 
     def target_of(place):
         return tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))
@@ -73,28 +78,37 @@ def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None):
         bar.update()
         return False
 
-    given = partial(_in_units, data, weight, unit)
     places = [place for place in tiles.places() if lit(place)]
-    for place, images, coefficients, shown, lam, other, off in _results(psfs, given, places, here, settings, timings):
+    for place in places:
+        model, psf = psfs.at(place)
+        y, w = _in_units(data, weight, unit, place)
+        saturated = None if known is None else known[place]
+        one = three_steps(model, psf, y, w, here(place, model), timings, saturated)
         window = tiles.window(place, margin)
         target = target_of(place)
-        lambdas.append(lam)
-        replaced.append(other)
-        mismatch = max(mismatch, off)
+        lambdas.append(one.regularization)
+        replaced.append(one.replaced)
+        errors.append(one.psf_error)
+        mismatch = max(mismatch, model.mismatch)
         weights = np.repeat(np.repeat(window.astype(np.float32), u, axis=0), u, axis=1)
         for name in kept:
-            stages[name][target] += weights * images[name][: weights.shape[0], : weights.shape[1]]
+            stages[name][target] += weights * one.images[name][: weights.shape[0], : weights.shape[1]]
         used = tiles.window(place) > 0
-        if coefficients.shape == support[(..., *place)].shape:
-            support[(..., *place)] |= coefficients & used
-        sources[place] |= shown & used
-        forget(*stages.values(), support, sources)
+        if one.support.coefficients.shape == support[(..., *place)].shape:
+            support[(..., *place)] |= one.support.coefficients & used
+        sources[place] |= (one.support.sources > 0) & used
+        rejected[place] |= one.rejected * used
+        forget(*stages.values(), support, sources, rejected)
         bar.update()
     residual = scratch.zeros(data.shape)
-    given = residual, psfs, stages["debiased"], data, weight, sources, unit, margin
-    counts, modelled = _residual(*given, settings.device)
-    chi2 = sum(float(np.square(residual[rows], dtype=np.float64).sum()) for rows in strips(residual))
-    chi2 /= np.count_nonzero(weight)
+    counts, modelled = _residual(
+        residual, psfs, stages["debiased"], data, weight, sources & (rejected == 0), unit, margin
+    )
+    # What is saturated or sharper than the PSF holds no data, and where the PSF errs by more than the noise it decides.
+    good = (weight > 0) & (rejected == 0)
+    chi2 = sum(float(np.square(residual[rows], dtype=np.float64)[good[rows]].sum()) for rows in strips(residual)) / max(
+        np.count_nonzero(good), 1
+    )
     forget(residual)
     ratio = modelled / counts if counts else np.nan
     frame = tuple(slice(m * u, (m + n) * u) for m, n in zip(margin, data.shape))
@@ -103,7 +117,8 @@ def deconvolve_frame(psfs, data, weight, settings, timings, bar, scratch=None):
             x[rows] *= np.float32(unit)
             forget(x)
         stages[name] = x[frame]
-    return Frame(stages, residual, support, chi2, ratio, mismatch, float(np.median(lambdas)), np.mean(replaced))
+    lam = float(np.median(lambdas))
+    return Frame(stages, residual, support, chi2, ratio, mismatch, lam, np.mean(replaced), rejected, np.median(errors))
 
 
 def _mirrored(places, margin, n):
@@ -112,73 +127,96 @@ def _mirrored(places, margin, n):
     return np.where(i < n, i, 2 * n - 2 - i)
 
 
-def _results(psfs, given, places, here, settings, timings):
-    """The steps of every tile: its place, images on the padded fine grid, coefficients and sources that are
-    significant, lambda, whether the network's image was replaced, and the mismatch of the model."""
-    if settings.device is not None:
-        from deconjugate.astro.three_steps_torch import TorchSteps, tile_results
+class Tile(NamedTuple):
+    """What the steps give on one tile."""
 
-        yield from tile_results(TorchSteps(settings.device, settings, timings), psfs, given, places)
-        return
-    for place in places:
-        model, psf = psfs.at(place)
-        images, found, lam, other = _three_steps(model, psf, *given(place), here(place, model), timings)
-        yield place, images, found.coefficients, found.sources > 0, lam, other, model.mismatch
+    images: dict  # by step, on the padded fine grid
+    support: object  # of the data as they are
+    regularization: float
+    replaced: float  # share of the sources, by area, whose image is the classical one
+    rejected: np.ndarray  # uint8 (h, w)
+    psf_error: float
 
 
-def _three_steps(model, psf, data, weight, settings, timings):
-    """The three steps on one tile; images on the padded fine grid, the support, lambda, was the network replaced."""
-    dictionary = make_dictionary(settings.dictionary, data.shape, settings.n_scales)
-    y, w = model.embed(data), model.embed(weight)
+def three_steps(model, psf, data, weight, settings, timings, saturated=None):
+    """The three steps on one tile, in units of its noise.
+
+    Nothing that the model cannot explain may spoil the rest: saturated cores and pixels sharper than the PSF have no
+    weight; stars, saturated ones among them, are fitted and taken off; what the error of the PSF makes of the rest
+    counts as noise; lambda, the stops of the correction and the choice of the guess are those of a neighbourhood.
+
+    Parameters
+    ----------
+    model : deconjugate.astro.forward.DataModel
+    psf : (odd, odd) array
+        p on the fine grid.
+    data, weight : (h, w) float32 arrays
+    settings : Settings
+    timings : dict
+    saturated : (h, w) bool array, optional
+        Pixels known to be.
+
+    Returns
+    -------
+    Tile
+    """
     clock = Clock(timings)
-    lam = settings.regularization
-    lam = choose_regularization(model, y, w) if lam == "auto" else float(lam)
-    first = tikhonov(model, y, w, lam, rtol=STEP_1)
-    clock("tikhonov")
-    support = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
-    clock("support")
-    stars = point_image(model, find_points(model, data, weight, psf)).astype(np.float32)
-    smooth, start = support, first
-    if stars.any():
-        data = np.where(weight > 0, data - model.apply(stars)[model.frame], np.float32(0.0))
-        y = model.embed(data)
-        smooth = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
+    dictionary = make_dictionary(settings.dictionary, data.shape, settings.n_scales)
+    given, error = weight, settings.psf_error
+    weight, rejected = without_defects(model, psf, data, weight, saturated)
+    stars = take_stars(model, psf, model.embed(data), model.embed(weight), rejected == SATURATED, saturated, error)
+    if stars.refuted.any():
+        weight, rejected = np.where(stars.refuted, given, weight), np.where(stars.refuted, 0, rejected).astype(np.uint8)
+        stars = take_stars(model, psf, model.embed(data), model.embed(weight), rejected == SATURATED, saturated, error)
     clock("stars")
+    support = find_support(model, dictionary, data, weight, psf, settings.k_sigma)
+    y, w = stars.data, stars.weight
+    rejected[(rejected == 0) & (given * stars.variance[model.frame] > 1.0)] = PSF_LIMITED
+    smooth = support
+    if stars.image.any():
+        smooth = find_support(model, dictionary, y[model.frame], w[model.frame], psf, settings.k_sigma)
+    clock("support")
+    local = LocalTikhonov(model, y, w, psf, settings.regularization)
+    first = local.balanced()
+    clock("tikhonov")
     second = third = np.zeros_like(first)
-    replaced = False
+    replaced = 0.0
     if smooth.allowed.any():
-        again = lam
-        if stars.any():
-            if settings.regularization == "auto":
-                again = choose_regularization(model, y, w)
-            start = tikhonov(model, y, w, again, rtol=STEP_1)
-            clock("stars")
-        options = {"floor": -stars, "positivity": settings.positivity, "maxiter": settings.maxiter}
+        reach = 1.5 * float(fwhm_pix(psf)) / model.upsample
+        options = {"floor": stars.floor, "positivity": settings.positivity, "maxiter": settings.maxiter}
+        regions = Regions(groups(smooth.sources, reach), model)
 
         def corrected(guess):
-            """The guess, what the correction makes of it, and the mean square of what that leaves of the data."""
-            image = guess(model, y, w, start, again, smooth.allowed, settings)
-            image = image - stars if isinstance(guess, GivenGuess) else image
+            """The guess, what the correction makes of it, and by region the mean square of what that leaves."""
+            image = guess(model, y, w, first, local, smooth.allowed, settings)
+            image = image - stars.image if isinstance(guess, GivenGuess) else image
             image = np.where(smooth.allowed, image, np.float32(0.0))
             clock(guess.name)
-            tolerance = guess.flux_tolerance
-            final = debias(model, dictionary, y, w, image, smooth, flux_tolerance=tolerance, **options).image
-            left = (y - model.apply(final))[model.frame]
+            flux = {"flux_tolerance": guess.flux_tolerance, "pace": guess.pace}
+            done = debias(model, dictionary, y, w, image, smooth, reach=reach, **flux, **options)
+            left = w[model.frame] * np.square((y - model.apply(done.image))[model.frame])
             clock("debiased")
-            return image, final, float(np.square(left, dtype=np.float64).ravel() @ weight.ravel()) / good
+            return image, done.image, regions.native_sums(left * shown) / np.maximum(good, 1.0)
 
-        good = np.count_nonzero(weight)
+        shown = (smooth.sources > 0) & (w[model.frame] > 0) & (rejected == 0)
+        good = regions.native_sums(shown)
         second, third, chi2 = corrected(settings.guess)
         # Noise alone may leave this much; a network that leaves more has met what it never saw.
-        if isinstance(settings.guess, NetworkGuess) and chi2 > 1 + 3 * np.sqrt(2 / good):
+        doubtful = chi2 > np.maximum(DOUBTFUL, 1 + 3 * np.sqrt(2 / np.maximum(good, 1.0)))
+        if isinstance(settings.guess, NetworkGuess) and doubtful.any():
             _, other, less = corrected(SparseGuess())
-            if less < BETTER * chi2:
-                third, replaced = other, True
-    images = {"tikhonov": first, settings.guess.name: second + stars, "debiased": third + stars}
-    return images, support, lam, replaced
+            better = doubtful & (less < BETTER * chi2)
+            third = np.where(regions.on_fine(better) > 0, other, third)
+            replaced = float(good[better].sum() / max(good.sum(), 1.0))
+    images = {
+        "tikhonov": first + stars.image,
+        settings.guess.name: second + stars.image,
+        "debiased": third + stars.image,
+    }
+    return Tile(images, support, local.regularization, replaced, rejected, stars.error)
 
 
-def _residual(residual, psfs, image, data, weight, sources, unit, margin, device):
+def _residual(residual, psfs, image, data, weight, sources, unit, margin):
     """Fill in (y - A x) / sigma, for x on frame and margin; the counts of data and model in the sources."""
     tiles, u = psfs.tiles, psfs.upsample
     counts = modelled = 0.0
@@ -187,7 +225,7 @@ def _residual(residual, psfs, image, data, weight, sources, unit, margin, device
         piece = image[tuple(slice(s.start * u, (s.stop + 2 * m) * u) for s, m in zip(place, margin))]
         padded = np.zeros(model.domain_shape, np.float32)
         padded[: piece.shape[0], : piece.shape[1]] = piece
-        fitted = _applied(model, padded, device)[model.frame]
+        fitted = model.apply(padded)[model.frame]
         y, w = _in_units(data, weight, unit, place)
         share = tiles.window(place).astype(np.float32)
         residual[place] += share * (y - fitted) * np.sqrt(w)
@@ -196,14 +234,6 @@ def _residual(residual, psfs, image, data, weight, sources, unit, margin, device
         modelled += float((inside * fitted).sum(dtype=np.float64))
         forget(residual, image, sources)
     return counts, modelled
-
-
-def _applied(model, image, device):
-    if device is None:
-        return model.apply(image)
-    import torch
-
-    return model.apply(torch.from_numpy(image).to(device)).numpy(force=True)
 
 
 def _in_units(data, weight, unit, place):
@@ -222,6 +252,8 @@ class Frame:
     mismatch: float
     regularization: float
     replaced: float
+    rejected: np.ndarray  # uint8: SATURATED, SHARP, PSF_LIMITED, or 0
+    psf_error: float
 
 
 class Clock:

@@ -13,6 +13,8 @@ LEAST = 0.01  # smallest lambda, times the square of the largest signal to noise
 # lambda, in units of the mean weight, of the fit that fills masked pixels; a decade either way changes little.
 FILL = 1e-3
 LOG_LARGEST = np.log(1e8)  # of lambda
+CROSSING = 8.0  # sigmas at the edge of a frame, smoothed, of light that crosses it
+RIM = 8  # sides of a frame over that of the rim in which its mirror image fades
 
 
 class BlockSolver:
@@ -108,14 +110,15 @@ def tikhonov(model, data, weight, regularization, *, rtol=1e-3, maxiter=60):
     return x.reshape(model.domain_shape)
 
 
-def choose_regularization(model, data, weight):
+def choose_regularization(model, data, weight, *, complete=False):
     """lambda by maximum likelihood of the native spectrum, for an image of random phases and power tau / |L|^2.
 
     .. math:: y^_m \\sim N(0, S_m), \\quad S_m = 1 + \\frac{1}{\\lambda} \\mathrm{fold}(u^2 |a|^2 / |L|^2)_m, \\qquad
               \\lambda = \\arg\\min \\sum_m \\log S_m + |\\hat y_m|^2 / S_m
 
-    on data in units of their noise, apodised at the edges of the frame, masked pixels filled by a first Tikhonov
-    fit. The frequency zero, which the penalty leaves free, is left out. It neither needs the truth nor undersmooths
+    on data in units of their noise, continued beyond the edges of the frame by their mirror image, which fades within
+    the margin, masked pixels filled by a first Tikhonov fit. (Faded within the frame, a galaxy that an edge cuts at its
+    brightest would look sharper than any PSF makes it, and lambda be next to zero.) The frequency zero, which the penalty leaves free, is left out. It neither needs the truth nor undersmooths
     as prediction risk and cross-validation do. Where the PSF is wrong or a bleeding star was not masked, data sharper
     than the PSF would have it next to zero and the image all ringing: it is at least 0.01 u^4 over the largest signal
     to noise squared, half of what a crowd of stars asks for and a thousandth of what a single star does.
@@ -124,22 +127,22 @@ def choose_regularization(model, data, weight):
     ----------
     model : deconjugate.astro.forward.DataModel
     data, weight : (h, w) arrays on the padded native grid
+    complete : bool
+        Whether pixels without weight have been filled.
 
     Returns
     -------
     float
         lambda in units of the mean weight: what :func:`tikhonov` takes.
     """
-    level = float(weight[weight > 0].mean())
-    window = np.zeros(model.range_shape)
-    window[model.frame] = np.outer(*(scipy.signal.windows.tukey(n, 0.1, sym=True) for n in model.native_shape))
-    middle = np.median(data[weight > 0])
-    if not (weight[model.frame] > 0).all():
-        # A hole in a star would look like structure at every frequency: fill it by what the other pixels predict.
-        fitted = model.apply(tikhonov(model, data, weight, FILL * level, rtol=1e-3))
-        data = np.where(weight > 0, data, fitted)
-    centred = np.where(window > 0, data - middle, 0.0)
-    power = np.abs(scipy.fft.rfft2(centred * window)) ** 2 * level / np.sum(window**2)
+    good = weight > 0
+    level = float(weight[good].mean())
+    middle = np.median(data[good])
+    data = data if complete else filled(model, data, weight)
+    # Noise that is larger in some pixels than in others would pass for structure.
+    white = np.sqrt(np.where(good, np.minimum(weight / level, 1.0), 1.0))[model.frame]
+    extended, window = _continued((data[model.frame] - middle) * white * np.sqrt(level), model)
+    power = np.abs(scipy.fft.rfft2(extended)) ** 2 / np.sum(window**2)
     penalty = laplacian(model.frequencies) ** 2
     penalty[0, 0] = 1.0
     prior = model.fold(model.transfer.conj() / penalty).real * model.upsample**2
@@ -155,3 +158,39 @@ def choose_regularization(model, data, weight):
     least = min(max(1e-8, LEAST * model.upsample**4 / peak), 1e7)
     best = scipy.optimize.minimize_scalar(cost, bounds=(np.log(least), LOG_LARGEST), method="bounded")
     return float(np.exp(best.x)) * level
+
+
+def filled(model, data, weight):
+    """The data, pixels without weight replaced by what the others predict in a first Tikhonov fit.
+
+    A hole in a star would look like structure at every frequency.
+    """
+    good = weight > 0
+    if good[model.frame].all():
+        return data
+    fitted = model.apply(tikhonov(model, data, weight, FILL * float(weight[good].mean()), rtol=1e-3))
+    return np.where(good, data, fitted)
+
+
+def _continued(frame, model):
+    """A frame on the padded native grid, faded to zero at its edges, and how it fades.
+
+    Within its outermost twentieth, but where light crosses the edge: then beyond it, in a mirror image.
+    """
+    window, extended = np.zeros(model.range_shape), np.zeros(model.range_shape)
+    fade = np.outer(*(scipy.signal.windows.tukey(n, 0.1, sym=True) for n in frame.shape))
+    faded = np.where(fade < 0.999, frame, 0.0)
+    if np.abs(scipy.ndimage.gaussian_filter(faded, 1.0)).max() <= CROSSING / (2.0 * np.sqrt(np.pi)):
+        window[model.frame] = fade
+        extended[model.frame] = frame * fade
+        return extended, window
+    places, sources, fades = [], [], []
+    for inside, n, room in zip(model.frame, frame.shape, model.range_shape):
+        rim = min(max(2, n // RIM), inside.start, room - inside.stop, n - 1)
+        k = np.arange(-rim, n + rim)
+        places.append(slice(inside.start - rim, inside.stop + rim))
+        sources.append(np.where(k < 0, -1 - k, np.where(k < n, k, 2 * n - 1 - k)))
+        fades.append(0.5 + 0.5 * np.cos(np.pi * np.maximum(np.maximum(-k, k - n + 1), 0) / (rim + 1.0)))
+    window[tuple(places)] = np.outer(*fades)
+    extended[tuple(places)] = frame[np.ix_(*sources)] * window[tuple(places)]
+    return extended, window
