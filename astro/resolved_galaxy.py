@@ -1,4 +1,4 @@
-"""Large galaxies drawn from formulas, resolved: spirals with arms, rings, bars, dust lanes and knots, and edge-on discs."""
+"""Large, resolved galaxies drawn from formulas: spirals with arms, rings, bars, dust and knots, and edge-on discs."""
 
 import numpy as np
 import scipy.fft
@@ -22,7 +22,7 @@ def spiral_galaxy(rng, side, radius=None):
     side : int
         Pixels along each side; the middle of the galaxy is that of the image, to half a pixel.
     radius : float, optional
-        Scale length of the disc in pixels; default drawn from 0.09 to 0.3 of the side.
+        Scale length of the disc in pixels; default drawn from 0.08 to 0.25 of the side.
 
     Example
     -------
@@ -32,7 +32,7 @@ def spiral_galaxy(rng, side, radius=None):
     >>> image.shape, float(image.max()), bool(image.min() >= 0)
     ((96, 96), 1.0, True)
     """
-    radius = side * float(np.exp(rng.uniform(np.log(0.09), np.log(0.3)))) if radius is None else float(radius)
+    radius = side * float(np.exp(rng.uniform(np.log(0.08), np.log(0.25)))) if radius is None else float(radius)
     flat, along, across = _plane(rng, side, rng.uniform(0.3, 1.0))
     rho, phi = np.hypot(along, across / flat), np.arctan2(across / flat, along)
     disc = np.exp(-rho / radius)
@@ -44,7 +44,9 @@ def spiral_galaxy(rng, side, radius=None):
     wave = np.exp(narrow * (np.cos(phase) - 1)) * grown
     light = (1 - rng.uniform(0.0, 0.7) * grown) + rng.uniform(0.3, 3.0) * wave
     if rng.random() < 0.3:
-        light = light + rng.uniform(0.3, 2.0) * _ring(rho, radius * rng.uniform(0.8, 2.5), radius * rng.uniform(0.1, 0.3))
+        light = light + rng.uniform(0.3, 2.0) * _ring(
+            rho, radius * rng.uniform(0.8, 2.5), radius * rng.uniform(0.1, 0.3)
+        )
     image = disc * light * np.exp(rng.uniform(0.0, 0.6) * _field(rng, side, rng.uniform(2.5, 3.8)))
     if rng.random() < 0.5:
         lane = np.exp(rng.uniform(2.0, 8.0) * (np.cos(phase + rng.uniform(0.4, 1.0)) - 1)) * grown
@@ -119,7 +121,7 @@ def _bar(rng, along, across, radius, total):
     length, width = radius * rng.uniform(0.4, 1.2), rng.uniform(0.15, 0.35)
     angle = rng.uniform(0, np.pi)
     x, y = along * np.cos(angle) + across * np.sin(angle), across * np.cos(angle) - along * np.sin(angle)
-    bar = np.exp(-((np.abs(x / length) ** 2.5 + np.abs(y / (width * length)) ** 2.5)))
+    bar = np.exp(-(np.abs(x / length) ** 2.5 + np.abs(y / (width * length)) ** 2.5))
     return bar / bar.sum() * total * rng.uniform(0.02, 0.2)
 
 
@@ -157,8 +159,7 @@ def _pixels(distance, sigma):
 
 
 def _finished(image):
-    """It fades within the last eighth of its border, so that nothing ends at a straight edge."""
-    side = image.shape[0]
-    edge = np.clip((np.minimum(np.arange(side), np.arange(side)[::-1]) + 1) / max(1, side // 8), 0.0, 1.0)
-    image = image * np.outer(edge, edge)
+    """It fades from two thirds of the way to its border, all around, so that nothing ends at an edge."""
+    y, x = np.indices(image.shape) - (image.shape[0] - 1) / 2
+    image = image * np.clip(3 * (1 - np.hypot(y, x) / (image.shape[0] / 2)), 0.0, 1.0)
     return (image / image.max()).astype(np.float32)

@@ -1,8 +1,10 @@
 """Train the deconvolution network: ``python -m deconjugate.astro.train --data DIR --time-budget 100m --out FOLDER``.
 
-DIR holds ``galaxies.npz``, sharp images by name, and ``psfs.npz``, effective PSFs at native sampling; either may be
-absent. ``--render PSFEX_FOLDER`` writes the second from PSFEx models, which takes astropy; training itself takes numpy,
-scipy, numba, torch and safetensors alone.
+DIR holds ``galaxies.npz``, sharp images on an empty sky by name, and ``psfs.npz``, effective PSFs at native sampling;
+either may be absent. Validation scenes are drawn from ``held_out.npz`` where it is there, else from the same images.
+``--collect FOLDER`` first writes all three: FOLDER/galaxies holds images of space telescopes, which are cleaned (see
+deconjugate.astro.training_images), and FOLDER/psfex/train PSFEx models. ``--render PSFEX_FOLDER`` writes the PSFs
+alone. Both take astropy; training itself takes numpy, scipy, numba, torch and safetensors alone.
 """
 
 import argparse
@@ -31,6 +33,7 @@ def main(arguments=None):
     parser.set_defaults(steps=20_000, learning_rate=1e-3, warmup=200, average=0.999)
     parser.add_argument("--data", type=Path, help="folder of galaxies.npz and psfs.npz; none: parametric galaxies")
     parser.add_argument("--render", type=Path, metavar="PSFEX_FOLDER", help="write DATA/psfs.npz first")
+    parser.add_argument("--collect", type=Path, metavar="FOLDER", help="write the files of DATA first")
     parser.add_argument("--configuration", choices=CONFIGURATIONS, default="small")
     parser.add_argument("--start", help="a .safetensors file of weights to begin with")
     parser.add_argument("--batch", type=int, default=8)
@@ -55,7 +58,9 @@ def run(options):
     if options.threads:
         torch.set_num_threads(options.threads)
     device = choose(options.device)
-    galaxies, psfs = [], []
+    galaxies, aside, psfs = [], [], []
+    if options.collect is not None:
+        collect_files(_folder(options), options.collect)
     if options.render is not None:
         np.savez_compressed(_folder(options) / "psfs.npz", psfs=render_psfs(options.render))
     if options.data is not None:
@@ -63,6 +68,8 @@ def run(options):
         if not any(path.exists() for path in files):
             raise SystemExit(f"{options.data} holds neither galaxies.npz nor psfs.npz")
         galaxies = read_galaxies(files[0]) if files[0].exists() else []
+        kept = options.data / "held_out.npz"
+        aside = read_galaxies(kept) if kept.exists() else []
         psfs = np.load(files[1])["psfs"] if files[1].exists() else []
     config = training_config(options)
     data = SceneData(seed=config.seed)
@@ -78,6 +85,7 @@ def run(options):
         pool=options.pool,
         renewed=options.renewed,
         held_out=options.held_out,
+        aside=Scenes(data, aside, psfs) if aside else None,
         device=device,
     )
     history = train(
@@ -93,7 +101,7 @@ def run(options):
     card = {
         "architecture": "SwinUNet",
         "arguments": network.arguments,
-        "data": asdict(data) | {"galaxies": len(galaxies), "psfs": len(psfs)},
+        "data": asdict(data) | {"galaxies": len(galaxies), "held_out": len(aside), "psfs": len(psfs)},
         "recipe": {
             "start": options.start and _origin(options.start),
             "batch": options.batch, "crop": options.crop, "pool": options.pool, "renewed": options.renewed,
@@ -104,6 +112,18 @@ def run(options):
         },
     }  # fmt: skip
     save(network.half(), card, history, config, options)
+
+
+def collect_files(data, folder):
+    """Write ``galaxies.npz``, ``held_out.npz`` and ``psfs.npz`` from the collections of a folder."""
+    from deconjugate.astro.training_images import collect
+    from deconjugate.astro.training_scenes import render_psfs
+
+    galaxies, aside = collect(folder / "galaxies")
+    np.savez_compressed(data / "galaxies.npz", **galaxies)
+    np.savez_compressed(data / "held_out.npz", **aside)
+    if (folder / "psfex" / "train").is_dir():
+        np.savez_compressed(data / "psfs.npz", psfs=render_psfs(folder / "psfex" / "train"))
 
 
 def _origin(start):
@@ -117,7 +137,7 @@ def _origin(start):
 
 def _folder(options):
     if options.data is None:
-        raise SystemExit("--render writes into the folder of --data: give both")
+        raise SystemExit("--collect and --render write into the folder of --data: give both")
     options.data.mkdir(parents=True, exist_ok=True)
     return options.data
 

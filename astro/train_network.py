@@ -28,12 +28,14 @@ class DeconvolutionTask:
         Of these, replaced in a step.
     held_out : int
         Scenes of a validation, none of which is ever drawn for training.
+    aside : deconjugate.astro.training_scenes.Scenes, optional
+        Where those are drawn from, such as galaxies kept aside; default ``scenes``.
     device : str
     """
 
-    def __init__(self, scenes, *, batch=8, crop=64, pool=256, renewed=1, held_out=48, device="cpu"):
+    def __init__(self, scenes, *, batch=8, crop=64, pool=256, renewed=1, held_out=48, aside=None, device="cpu"):
         self.scenes, self.batch, self.crop, self.renewed, self.device = scenes, batch, crop, renewed, device
-        self.held_out = held_out
+        self.held_out, self.aside = held_out, scenes if aside is None else aside
         self.pool = [None] * pool
         self.drawn = torch.zeros((), dtype=torch.int64)
 
@@ -83,7 +85,7 @@ class DeconvolutionTask:
     @torch.no_grad()
     def validate(self, network):
         """Squared error over that of the Tikhonov image on held-out scenes, median and geometric mean."""
-        scenes = [self.scenes.draw(HOLD_OUT + k) for k in range(self.held_out)]
+        scenes = [self.aside.draw(HOLD_OUT + k) for k in range(self.held_out)]
         ratios = []
         for scene in scenes:
             error = torch.exp(2 * losses(network, [scene], self.device))[0] - FLOOR

@@ -1,11 +1,11 @@
 """Images of space telescopes made into truths: their own sky, noise and cosmic rays taken away."""
 
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import scipy.ndimage
-from scipy.signal.windows import tukey
 
 from deconjugate.astro.training_skies import binned
 from deconjugate.operators.starlet import Starlet
@@ -22,8 +22,8 @@ STACKED = ("f115w", "f150w", "f200w")  # bands of about one PSF, whose mean is d
 def collect(folder):
     """The training images of both collections, cleaned: ``(galaxies, held_out)``, dictionaries by name.
 
-    Every image goes through :func:`clean`, the bands of a ``ceers`` galaxy once more as their mean. One galaxy in ten is held out, with all its
-    bands. The same files give the same arrays.
+    Every image goes through :func:`clean`, the bands of a ``ceers`` galaxy once more as their mean. One galaxy in ten
+    is held out, with all its bands. The same files give the same arrays.
 
     Parameters
     ----------
@@ -48,7 +48,9 @@ def collect(folder):
         raise FileNotFoundError(f"{folder} holds neither hst_train.npz nor space2_train.npz; give their folder")
     for name in images:
         if index[name]["split"] != "train":
-            raise ValueError(f"{name} is of the split {index[name]['split']!r}; only images of 'train' may be trained on")
+            raise ValueError(
+                f"{name} is of the split {index[name]['split']!r}; only images of 'train' may be trained on"
+            )
     known = {name: (index[name]["galaxy"], index[name].get("band")) for name in images}
     for galaxy in sorted({g for g, _ in known.values() if g.startswith("ceers")}):
         bands = [images[name] for name, kind in known.items() if kind[0] == galaxy and kind[1] in STACKED]
@@ -68,13 +70,14 @@ def collect(folder):
 def clean(image, *, wide=False, cut=False):
     """A galaxy on an empty sky, or None where the image is not deep, or not clean, enough to be a truth.
 
-    Its sky, the clipped median of the darkest piece but one of its border, is subtracted. Every starlet coefficient w is then multiplied by what its surroundings show,
+    Its sky, the clipped median of the fourth darkest of sixteen pieces of its border, is subtracted. Every starlet
+    coefficient w is then multiplied by what its surroundings show,
 
     .. math:: g = \\max(0, 1 - k \\sigma_j^2 / \\langle w^2 \\rangle)
 
     the mean over a Gaussian as wide as the plane's wavelet: an empirical Wiener filter, which leaves the rings and
     holes of a threshold out. The noise sigma_j is that of the image's own sky in plane j, and grows with the signal as
-    photons have it. What is fainter than 0.7 sigma fades to zero, and so do the last pixels of the border.
+    photons have it. What is fainter than 0.7 sigma fades to zero, and so does an eighth of the side at every border.
 
     Parameters
     ----------
@@ -127,7 +130,14 @@ def clean(image, *, wide=False, cut=False):
         return None  # holes beside a core that the planes do not hold together
     around = np.maximum(scipy.ndimage.gaussian_filter(result, 2.5), 0.0) ** 2
     result = np.maximum(result, 0.0) * around / (around + (0.7 * noise) ** 2)
-    return (result * np.outer(*(tukey(n + 2, 0.16)[1:-1] for n in image.shape))).astype(np.float32)
+    return (result * _fade(image.shape)).astype(np.float32)
+
+
+def _fade(shape):
+    """1 in the middle, 0 at the border and round its corners: where light reaches the border it must not end there."""
+    y, x = (np.abs(2 * np.arange(n) + 1 - n) / n for n in shape)
+    rest = np.clip((1 - (y[:, None] ** 3 + x**3) ** (1 / 3)) / 0.25, 0.0, 1.0)
+    return rest**2 * (3 - 2 * rest)
 
 
 def _isophote(image):
@@ -147,7 +157,7 @@ def _mean(bands):
 
 
 def _sky(image):
-    """Level and noise of the second darkest of sixteen pieces of the border: a galaxy may reach the others."""
+    """Level and noise of the fourth darkest of sixteen pieces of the border: a galaxy may reach the others."""
     depth = max(4, min(image.shape) // 10)
     pieces = []
     for turned in (np.rot90(image, k) for k in range(4)):
@@ -160,7 +170,7 @@ def _sky(image):
             noise = 1.4826 * np.median(np.abs(values - middle))
             values = values[np.abs(values - middle) <= 3 * max(noise, 1e-30)]
         levels.append((middle, noise))
-    middle, noise = sorted(levels)[1]
+    middle, noise = sorted(levels)[3]
     return middle, max(noise, 1e-6 * float(image.max()))
 
 
@@ -170,7 +180,7 @@ def _shot(image, smooth, noise):
     unit = fine - scipy.ndimage.median_filter(fine, 5)
     least = np.inf
     edges = np.geomspace(5 * noise, max(10 * noise, smooth.max()), 7)
-    for low, high in zip(edges, edges[1:]):
+    for low, high in itertools.pairwise(edges):
         here = (smooth >= low) & (smooth < high)
         if here.sum() >= 60:
             variance = (1.4826 * np.median(np.abs(unit[here]))) ** 2 / 0.85**2 - noise**2

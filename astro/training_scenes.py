@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.signal.windows import tukey
 
 from deconjugate.astro.forward import MIN_FWHM, DataModel
 from deconjugate.astro.network_input import MARGIN, describe, prepare
@@ -12,9 +11,12 @@ from deconjugate.astro.psf import PSF
 from deconjugate.astro.shape import fwhm_pix
 from deconjugate.astro.simulate import random_flip, simulate
 from deconjugate.astro.tikhonov import choose_regularization, tikhonov
-from deconjugate.astro.training_skies import draw_sky
+from deconjugate.astro.training_conditions import PSF_WRONG, SKY, STAR, left_sky, subtracted_star, wrong_psf
+from deconjugate.astro.training_skies import binned, draw_sky
 
 BEYOND = 32  # fine pixels of sky around the frame, whose light comes in
+NOISE = {"white": 0.5, "poisson": 0.35, "correlated": 0.15}
+BAD_PIXELS = 0.1  # share of the scenes that have 2 % of them
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,19 @@ class SceneData:
 
 
 @dataclass(frozen=True, eq=False)
+class Exposure:
+    """A drawn frame as a telescope gives it, in units of the median noise of its pixels, and what is true of it."""
+
+    data: np.ndarray  # (h, w) native pixels, 0 where there are none
+    weight: np.ndarray  # (h, w), 1 / variance as it is told; 0 where there are no data
+    psf: np.ndarray  # on the fine grid, as it is told
+    true_psf: np.ndarray  # as it was
+    truth: np.ndarray  # (H, W) fine pixels, the sky that is left included
+    left: np.ndarray  # (H, W), that sky
+    upsample: int
+
+
+@dataclass(frozen=True, eq=False)
 class TrainingScene:
     """One scene as the network sees it: the frame and MARGIN fine pixels around it; arrays (..., H, W) float32."""
 
@@ -74,7 +89,7 @@ class Scenes:
     ----------
     data : SceneData
     galaxies : list of (h, w) arrays
-        Sharp images on an empty sky; none: parametric galaxies alone.
+        Sharp images on an empty sky; none: galaxies from formulas alone.
     psfs : (N, h, w) array
         Effective PSFs at native sampling beside the Moffat family, or none.
     """
@@ -84,36 +99,58 @@ class Scenes:
 
     def draw(self, number):
         """A :class:`TrainingScene`."""
+        seen = self.expose(number)
+        model = DataModel(seen.data.shape, seen.psf, seen.upsample, workers=1)
+        y, w = model.embed(seen.data), model.embed(seen.weight)
+        lam = choose_regularization(model, y, w)
+        guess = prepare(model, y, w, tikhonov(model, y, w, lam, rtol=1e-2), lam)
+        _, n = describe(model, float(np.median(w[w > 0])), lam)
+        here = tuple(slice(s.start - MARGIN, s.stop + MARGIN) for s in model.inside)
+        crop = [np.ascontiguousarray(a[(..., *here)]) for a in (guess.channels, guess.base, guess.scale)]
+        truth, inside = (np.pad(a, MARGIN) for a in (seen.truth, np.ones_like(seen.truth)))
+        return TrainingScene(crop[0], guess.conditions, *crop[1:], truth, inside, n)
+
+    def expose(self, number):
+        """The :class:`Exposure` that scene ``number`` is made of.
+
+        The data are drawn with the true PSF; what is told differs from it in some scenes. A bright star is no part of
+        the truth: it was subtracted, and what is left of it is in the data. A sky that is left is part of it: a
+        constant comes out of the network as that constant whatever the weights, and what is smooth must not be taken
+        for noise, or the faint outskirts of galaxies are too.
+        """
         data = self.data
         rng = np.random.default_rng([data.seed, number])
+        starry, left = rng.random() < STAR, rng.random() < SKY
+        wrong = starry or rng.random() < PSF_WRONG
         while True:
             u = int(rng.choice(data.upsample))
-            psf = self._psf(rng)
-            p = psf.fine(u, max_size=data.size // u * u)
-            if MIN_FWHM <= fwhm_pix(p) <= data.largest_fwhm:
+            true = self._psf(rng).fine(u, max_size=data.size // u * u)
+            psf = wrong_psf(rng, true) if wrong else true
+            if all(MIN_FWHM <= fwhm_pix(p) <= data.largest_fwhm for p in (psf, true)):
                 break
         side, margin = data.size // u * u, -(-BEYOND // u)
         sky = draw_sky(rng, self.galaxies, side, margin * u)
         snr = float(np.exp(rng.uniform(*np.log(data.peak_snr))))
-        noise = str(rng.choice(["white", "poisson", "correlated"], p=[0.65, 0.25, 0.1]))
+        noise = str(rng.choice(list(NOISE), p=list(NOISE.values())))
         options = {"peak_snr": snr} if sky.any() else {"sigma": 1.0}
         scene = simulate(
-            sky, p, upsample=u, noise="white" if not sky.any() else noise, shot_fraction=rng.uniform(0.1, 0.98),
+            sky, true, upsample=u, noise="white" if not sky.any() else noise, shot_fraction=rng.uniform(0.1, 0.98),
             correlation_fwhm=rng.uniform(0.6, 1.2), margin=margin,
-            bad_fraction=0.02 if rng.random() < 0.1 else 0.0, seed=rng, **options,
+            bad_fraction=0.02 if rng.random() < BAD_PIXELS else 0.0, seed=rng, **options,
         )  # fmt: skip
         unit = float(np.median(scene.noise_map))
-        model = DataModel(scene.data.shape, p, u, workers=1)
-        weight = np.where(scene.mask, 0.0, (scene.noise_map / unit) ** -2.0).astype(np.float32)
-        y = model.embed(np.where(scene.mask, 0.0, scene.data / unit).astype(np.float32))
-        w = model.embed(weight)
-        lam = choose_regularization(model, y, w)
-        seen = prepare(model, y, w, tikhonov(model, y, w, lam, rtol=1e-2), lam)
-        _, n = describe(model, float(np.median(weight[weight > 0])), lam)
-        here = tuple(slice(s.start - MARGIN, s.stop + MARGIN) for s in model.inside)
-        crop = [np.ascontiguousarray(a[(..., *here)]) for a in (seen.channels, seen.base, seen.scale)]
-        truth, inside = (np.pad(a.astype(np.float32), MARGIN) for a in (scene.truth / unit, np.ones(scene.truth.shape)))
-        return TrainingScene(crop[0], seen.conditions, *crop[1:], truth, inside, n)
+        values, variance, lost = scene.data / unit, (scene.noise_map / unit) ** 2, scene.mask
+        plane = np.zeros(scene.truth.shape)
+        if starry:
+            star = subtracted_star(rng, true, psf, u, [n // u for n in sky.shape], margin)
+            values, variance, lost = values + star[0], variance + star[1], lost | star[2]
+        if left:
+            plane = left_sky(rng, side, u)
+            values = values + binned(plane, u)
+        return Exposure(
+            np.where(lost, 0.0, values).astype(np.float32), np.where(lost, 0.0, 1.0 / variance).astype(np.float32),
+            psf, true, (scene.truth / unit + plane).astype(np.float32), plane.astype(np.float32), u,
+        )  # fmt: skip
 
     def _psf(self, rng):
         if len(self.psfs) and rng.random() < 0.5:
@@ -125,17 +162,13 @@ class Scenes:
 
 
 def read_galaxies(path):
-    """Sharp images from an npz archive, sky subtracted and tapered to zero where their names tell of a real sky."""
-    images = []
+    """Sharp images on an empty sky from an npz archive, in the order of their names, each of peak 1, float32.
+
+    :func:`deconjugate.astro.training_images.collect` makes such archives from images of space telescopes.
+    """
     with np.load(path) as archive:
-        for name in sorted(archive.files):
-            image = archive[name].astype(np.float32)
-            if not name.startswith("candels"):
-                image = image[36:-36, 36:-36] if min(image.shape) > 190 else image
-                image = (image - np.median(image)) * np.outer(*(tukey(n, 0.3) for n in image.shape))
-            if image.max() > 0:
-                images.append((image / image.max()).astype(np.float32))
-    return images
+        images = [archive[name].astype(np.float32) for name in sorted(archive.files)]
+    return [image / image.max() for image in images if image.max() > 0]
 
 
 def render_psfs(folder, positions=6, half=15, seed=0):

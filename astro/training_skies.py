@@ -1,14 +1,19 @@
 """The skies that the deconvolution network is trained on: a frame, and what lies around it."""
 
 import numpy as np
+import scipy.ndimage
 
 from deconjugate.astro.parametric import parametric_galaxy
+from deconjugate.astro.resolved_galaxy import edge_on_galaxy, spiral_galaxy
 from deconjugate.astro.simulate import random_flip
 
-# Share of the kinds of sky: one galaxy as in a stamp, several in a field, drawn ones, a crowd of stars, galaxies that
-# an edge of the frame cuts, a deep field of small faint galaxies, nothing at all.
-KINDS = {"stamp": 0.30, "field": 0.15, "parametric": 0.17, "crowd": 0.10, "cut": 0.12, "deep": 0.12, "empty": 0.04}
-STARRY = ("stamp", "field", "parametric", "cut")  # kinds that now and then have a few bright stars
+# Share of the kinds of sky: one galaxy as in a stamp, one large enough to fill the frame or more, several in a field,
+# drawn ones, a crowd of stars, galaxies that an edge of the frame cuts, a deep field of small faint ones, nothing.
+KINDS = {
+    "stamp": 0.22, "filling": 0.18, "field": 0.13, "parametric": 0.11, "crowd": 0.07, "cut": 0.15, "deep": 0.10,
+    "empty": 0.04,
+}  # fmt: skip
+STARRY = ("stamp", "filling", "field", "parametric", "cut")  # kinds that now and then have a few bright stars
 LEAST = 0.02  # of the brightest pixel of the sky, that the frame's own must have
 
 
@@ -90,10 +95,17 @@ def _sources(rng, galaxies, kind, side, beyond):
         return deep_field(rng, galaxies, whole)
     sky = np.zeros((whole, whole), np.float32)
     if kind == "parametric":
-        sources = [parametric_galaxy(rng) for _ in range(int(rng.integers(1, 4)))]
+        sources = [_drawn(rng, side) for _ in range(int(rng.integers(1, 4)))]
+    elif kind == "filling":
+        # The large one is the last, the first to be placed.
+        sources = [_galaxy(rng, galaxies) for _ in range(int(rng.integers(0, 3)))] + [
+            _large(rng, galaxies, side, whole)
+        ]
     else:
         count = 1 if kind == "stamp" else int(rng.integers(*{"cut": (1, 4), "field": (2, 12)}[kind]))
         sources = [_galaxy(rng, galaxies) for _ in range(count)]
+        if kind == "cut" and rng.random() < 0.4:
+            sources[-1] = _large(rng, galaxies, side, whole)
     sources = [random_flip(s, seed=rng) / s.max() for s in sources]
     if kind == "cut":
         # The middle of the first a little inside an edge or outside, that of the others anywhere.
@@ -101,9 +113,10 @@ def _sources(rng, galaxies, kind, side, beyond):
         axis, depth = int(rng.integers(2)), int(rng.integers(-4, 17))
         place[axis] = beyond + depth if rng.random() < 0.5 else beyond + side - 1 - depth
         add(sky, sources.pop(), place)
-    elif len(sources) == 1:
+    elif len(sources) == 1 or kind == "filling":
         # As in a stamp: near the middle, at times larger than the frame.
-        add(sky, sources.pop(), [int(whole / 2 + rng.normal(0, 0.06 * side)) for _ in range(2)])
+        spread = 0.06 * side if kind != "filling" else 0.15 * side
+        add(sky, sources.pop(), [int(whole / 2 + rng.normal(0, spread)) for _ in range(2)])
     for image in sources:
         add(sky, image * np.exp(rng.uniform(np.log(0.03), 0)), rng.integers(whole, size=2))
     return sky
@@ -115,6 +128,26 @@ def _galaxy(rng, galaxies):
         return parametric_galaxy(rng)
     image = galaxies[rng.integers(len(galaxies))]
     return binned(image, 2) if rng.random() < 0.25 and min(image.shape) >= 48 else image
+
+
+def _drawn(rng, side):
+    """A galaxy from formulas of any size up to that of the frame."""
+    kind = rng.random()
+    if kind < 0.5:
+        return parametric_galaxy(rng)
+    return (spiral_galaxy if kind < 0.8 else edge_on_galaxy)(rng, int(rng.integers(side // 3, side + 1)))
+
+
+def _large(rng, galaxies, side, whole):
+    """A galaxy that fills the frame or more: an image at its full size or magnified up to twice, or one drawn."""
+    wide = [image for image in galaxies if min(image.shape) >= 0.6 * side]
+    if wide and rng.random() < 0.5:
+        image = wide[rng.integers(len(wide))]
+        most = min(2.0, 1.5 * whole / max(image.shape))
+        if most > 1.0 and rng.random() < 0.7:
+            image = np.maximum(scipy.ndimage.zoom(image, rng.uniform(1.0, most), order=3), 0.0)
+        return image
+    return (spiral_galaxy if rng.random() < 0.7 else edge_on_galaxy)(rng, int(rng.uniform(0.8, 1.0) * whole))
 
 
 def _small(rng, galaxies):
