@@ -1,6 +1,7 @@
 """Real frames, and the simulated kinds that spoilt them: what one thing that no model explains does to the rest.
 
     python benchmarks/bench_real.py locality     # a galaxy, and a star that is clipped, bleeding, off its PSF
+    python benchmarks/bench_real.py injection    # sources of known truth in quiet places of the real frames
     python benchmarks/bench_real.py frames --sheet sheet.png
     python benchmarks/bench_real.py all --quick
 
@@ -13,10 +14,11 @@ import tempfile
 
 from real_as_is import frames
 from real_frames import NAMES
+from real_injection import injection
 from real_locality import locality
 from results import begin
 
-PARTS = {"locality": locality, "frames": frames}
+PARTS = {"locality": locality, "injection": injection, "frames": frames}
 
 
 def main():
@@ -29,9 +31,9 @@ def main():
     guess.add_argument("--no-network", action="store_true", help="the classical path alone")
     parser.add_argument("--weights", default="default", help="a .safetensors file")
     parser.add_argument("--sheet", metavar="FILE.png", help="frames: draw a contact sheet")
-    parser.add_argument("--frames", nargs="+", choices=NAMES, help="frames: these alone")
+    parser.add_argument("--frames", nargs="+", choices=NAMES, help="injection, frames: these alone")
     args = parser.parse_args()
-    args.frames = args.frames or (["cfhtls", "hsc_gal1"] if args.quick else list(NAMES))
+    args.frames = args.frames or (["hsc_gal1"] if args.quick else list(NAMES))
     args.networks = {"network": args.weights, "classical": None}
     if args.network or args.no_network:
         del args.networks["classical" if args.network else "network"]

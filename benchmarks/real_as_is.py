@@ -45,7 +45,7 @@ def line(args, frame, guess, one):
     left = (one.data - predicted(one.image, one.psf, u)) / one.sigma
     honest = float(np.mean(left[inner & ~flagged] ** 2))
     inside = inside_sources(one.data, one.sigma, u) & ~np.kron(one.bad, np.ones((u, u), bool))
-    pitted, of_lucy = (holes(x, inside, u) for x in (one.image, lucy_of_skimage(one.data, one.sigma, one.psf, u)))
+    pitted, of_lucy = (holes(x, inside, u) for x in (one.image, lucy_of_skimage(one.data, one.psf, u)))
     stars = [(x, y) for x, y in frame.stars if not flagged[round(y), round(x)]]
     found = patterns(np.where(one.bad, 0.0, one.residual), native_psf(frame), stars, one.entry["psf_fwhm_pix"])
     ratios, snr = flux_ratios(np.where(one.bad, 0.0, one.data), one.image, one.sigma, one.bad, u)

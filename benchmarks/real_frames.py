@@ -92,14 +92,17 @@ def options_of(frame, network="default", upsample=2, **more):
     return file_options(**{**given, **frame.options, **more})
 
 
-def deconvolved(frame, folder, network="default", upsample=2, data=None, **more):
-    """The :class:`Outcome` of a frame, or of other data in its place."""
+def deconvolved(frame, folder, network="default", upsample=2, data=None, noise=None, **more):
+    """The :class:`Outcome` of a frame, or of other data (and noise, where it was given) in its place."""
     from astropy.io import fits
 
     path, output = frame.path, Path(folder) / f"{frame.name}_sharp.fits"
     if data is not None:
         path = Path(folder) / f"{frame.name}_changed.fits"
         fits.writeto(path, data.astype(np.float32), fits.getheader(frame.path), overwrite=True)
+    if noise is not None:
+        more["noise"] = Path(folder) / f"{frame.name}_noise.fits"
+        fits.writeto(more["noise"], noise.astype(np.float32), overwrite=True)
     options = options_of(frame, network, upsample, **more)
     start = perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -141,7 +144,7 @@ def native_psf(frame):
     return PSF.from_file(frame.psf).fine(1)
 
 
-def lucy_of_skimage(data, sigma, psf, upsample, steps=20):
+def lucy_of_skimage(data, psf, upsample, steps=20):
     """Five lines of scikit-image: Richardson-Lucy of the data with their pixels cut up, sky off, negative ones at 0."""
     from skimage.restoration import richardson_lucy
 

@@ -44,7 +44,7 @@ def sheet(path, outcomes, sources=SOURCES):
         one = next(iter(by_guess.values()))
         u, sigma = one.upsample, float(np.median(one.sigma))
         if name not in lucy:
-            lucy[name] = lucy_of_skimage(one.data, sigma, one.psf, u)
+            lucy[name] = lucy_of_skimage(one.data, one.psf, u)
         native = tuple(slice(max(p - half, 0), p + half) for p in (row, column))
         fine = tuple(slice(u * s.start, u * s.stop) for s in native)
         top = max(float(np.nanpercentile(one.data[native], 99.8)), 20.0 * sigma)
