@@ -3,6 +3,8 @@
     python benchmarks/bench_real.py locality     # a galaxy, and a star that is clipped, bleeding, off its PSF
     python benchmarks/bench_real.py injection    # sources of known truth in quiet places of the real frames
     python benchmarks/bench_real.py frames --sheet sheet.png
+    python benchmarks/bench_real.py pair         # a field that a space telescope has seen too
+    python benchmarks/bench_real.py edges        # galaxies that the frame cuts, and faint ones
     python benchmarks/bench_real.py all --quick
 
 Every part takes --half select|report (galaxies to choose settings with, or to report), --quick, and --network or
@@ -13,12 +15,14 @@ import argparse
 import tempfile
 
 from real_as_is import frames
+from real_edges import edges
 from real_frames import NAMES
 from real_injection import injection
 from real_locality import locality
+from real_pair import pair
 from results import begin
 
-PARTS = {"locality": locality, "injection": injection, "frames": frames}
+PARTS = {"locality": locality, "injection": injection, "frames": frames, "pair": pair, "edges": edges}
 
 
 def main():

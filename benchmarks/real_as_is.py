@@ -1,10 +1,16 @@
 """Part frames: the real frames as they are, with the options that a user gets by default."""
 
+from pathlib import Path
+
 import numpy as np
-from real_frames import NAMES, deconvolved, lucy_of_skimage, native_psf, predicted, real_frames
+from real_frames import NAMES, deconvolved, lucy_of_skimage, native_psf, predicted, prepared_of, real_frames
 from real_measures import by_snr, flux_ratios, holes, inside_sources, patterns
+from real_scenes import galaxies_of, put
 from real_sheet import sheet
 from tables import row, table
+
+from deconjugate.astro import PSF, simulate
+from deconjugate.astro.deconvolve_file import file_options
 
 
 def frames(args):
@@ -26,6 +32,10 @@ def frames(args):
         said = (f"{key}: {'-' if value is None else f'{value:.3f}'} ({n})" for key, (value, n) in found.items())
         print(f"- all frames, {guess}: flux after / before by flux SNR: " + ", ".join(said))
         args.results.note(f"real/frames faint, {guess}", **found)
+    bias = sky_of_stamps(args, 6 if args.quick else 20)
+    print(f"- sky of {len(bias)} stamps of 64 x 64, too high by (sigmas): median {np.median(bias):+.3f}, "
+          f"{np.percentile(bias, 16):+.3f} to {np.percentile(bias, 84):+.3f}")  # fmt: skip
+    args.results.note("real/frames sky of stamps", median=np.median(bias), bias=bias)
     if args.sheet:
         sheet(args.sheet, outcomes)
         print(f"- contact sheet: {args.sheet}")
@@ -63,3 +73,19 @@ def line(args, frame, guess, one):
                       flux_ratio=kept, own=own, holes=pitted, holes_lucy=of_lucy, largest=largest, above=above,
                       stars=len(found), faint=faint, seconds=one.seconds, rate=rate, messages=one.messages)  # fmt: skip
     return ratios, snr
+
+
+def sky_of_stamps(args, number):
+    """Mean error of the sky that is taken off stamps of a galaxy, in sigmas of a pixel."""
+    from astropy.io import fits
+
+    found, path, sources = [], Path(args.folder) / "stamp.fits", galaxies_of(args.half)
+    for i in range(number):
+        sky = np.zeros((128, 128))
+        put(sky, sources[(11 * i) % len(sources)], 64, 64)
+        width, snr = (2.5, 3.5, 4.5)[i % 3], (20, 50, 200)[i // 3 % 3]
+        scene = simulate(sky, PSF.moffat(width, beta=3.0), peak_snr=snr, seed=[17, i])
+        sigma = scene.noise_map[0, 0]
+        fits.writeto(path, (scene.data / sigma + 100.0).astype(np.float32), overwrite=True)
+        found.append(float(np.mean(prepared_of(path, file_options(fwhm_pix=width)).level)) - 100.0)
+    return found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.ndimage
 from real_frames import deconvolved, options_of, prepared_of, real_frames
-from real_measures import squared_error
+from real_measures import holes, inside_sources, squared_error
 from real_peers import peers
 from real_scenes import galaxies_of, put
 from scipy.signal.windows import tukey
@@ -169,6 +169,8 @@ def line(args, frame, guess, network, place, one, image, noisy, gain):
     alone = alone[MARGIN * u : -MARGIN * u, MARGIN * u : -MARGIN * u]
     box = tuple(slice(u * (p - HALF), u * (p + HALF)) for p in (place.row, place.column))
     errors = squared_error(image[box], truth), squared_error(alone, truth)
+    inside = inside_sources(truth.reshape(2 * HALF, u, 2 * HALF, u).sum((1, 3)), local, u)
+    pitted = [holes(x, inside, u) for x in (image[box], truth)]
     near = aperture(truth)
     fluxes = [float(x[near].sum() / truth[near].sum() - 1.0) for x in (image[box], alone)]
     best = None
@@ -186,7 +188,7 @@ def line(args, frame, guess, network, place, one, image, noisy, gain):
     cells = ["-"] * 3 if best is None else [f"{best['lucy']:.4f}", f"{best['fista']:.4f}", f"{ratio:.2f}"]
     row(frame, guess, f"{place.row}, {place.column}", where, place.kind, place.snr, *(f"{e:.4f}" for e in errors),
         f"{errors[0] / errors[1]:.2f}", *(f"{f:+.2%}" for f in fluxes), *cells)  # fmt: skip
-    return frame, guess, where, place.kind, place.snr, *errors, *fluxes, ratio
+    return frame, guess, where, place.kind, place.snr, *errors, *fluxes, ratio, *pitted
 
 
 def psf_of(one):
@@ -218,19 +220,21 @@ def plane(data, sigma):
 def summary(args, lines):
     """Medians by frame and guess, and the ratios that are asked for."""
     table("frame", "guess", "where", "sources", "NMSE over simulated (asked 1.25)", "median |flux error|, SNR >= 20",
-          "simulated", "over the better peer (asked 0.7)")  # fmt: skip
+          "simulated", "over the better peer (asked 0.7)", "holes", "of the truths")  # fmt: skip
     ratios = {}
     for key in dict.fromkeys(entry[:3] for entry in lines):
         some = [entry for entry in lines if entry[:3] == key]
         ratio = float(np.exp(np.median(np.log([e[5] / e[6] for e in some]))))
         flux, simulated = (float(np.median(np.abs([e[k] for e in some]))) for k in (7, 8))
+        pitted, of_truth = (float(np.nanmean([e[k] for e in some])) for k in (10, 11))
         peer = [e[9] for e in some if e[9] is not None]
         ratios[key] = ratio
         over = float(np.exp(np.median(np.log(peer)))) if peer else None
         args.results.note(
             f"real/injection, {', '.join(key)}", sources=len(some), ratio=ratio, flux=flux, over_peer=over
         )
-        row(*key, len(some), f"{ratio:.2f}", f"{flux:.2%}", f"{simulated:.2%}", "-" if over is None else f"{over:.2f}")
+        row(*key, len(some), f"{ratio:.2f}", f"{flux:.2%}", f"{simulated:.2%}", "-" if over is None else f"{over:.2f}",
+            f"{pitted:.1%}", f"{of_truth:.1%}")  # fmt: skip
     for (frame, guess, where), ratio in ratios.items():
         if where == "beside":
             print(f"- {frame}, {guess}: beside the star over far from it: {ratio / ratios[frame, guess, 'far']:.2f} "
