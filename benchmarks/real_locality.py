@@ -14,11 +14,11 @@ def locality(args):
     """The squared error of a galaxy of peak SNR 40 with a star over that without; PSF and noise are exact."""
     psf = PSF.moffat(FWHM, beta=BETA)
     kinds = ["disc"] if args.quick else ["disc", 3, 40]
-    stars = FEW if args.quick else STARS
     table("galaxy", "distance", "star, sigmas", "clipped at", "what", "guess", "chi2", "lambda", "replaced",
           "squared error", "over no star", "flux / truth")  # fmt: skip
     worst = {}
     for kind in kinds:
+        stars = FEW if args.quick or kind != "disc" else STARS
         data, truth = lonely_galaxy(kind, args.half)
         for name, network in args.networks.items():
             without = deconvolve(data, psf, noise=1.0, network=network)
