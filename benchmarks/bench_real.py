@@ -13,7 +13,9 @@ Every part takes --half select|report (galaxies to choose settings with, or to r
 
 import argparse
 import tempfile
+from importlib.util import find_spec
 
+from bench_deconvolution import DATA
 from real_as_is import frames
 from real_edges import edges
 from real_frames import NAMES
@@ -41,8 +43,14 @@ def main():
     args.networks = {"network": args.weights, "classical": None}
     if args.network or args.no_network:
         del args.networks["classical" if args.network else "network"]
-    keep = args.weights == "default" and len(args.networks) == 2
+    keep = (args.half, args.weights, len(args.networks)) == ("report", "default", 2)
     args.results = begin(quick=args.quick, keep=keep, packages=("operators", "solver", "astro"))
+    if not (DATA / "frames").is_dir():
+        print(f"- (no frames at {DATA}; set DECONJUGATE_DATA)")
+        return
+    if find_spec("skimage") is None:
+        print("- (no Richardson-Lucy beside the frames: pip install scikit-image)")
+        return
     with tempfile.TemporaryDirectory() as args.folder:
         for part in PARTS if args.part == "all" else [args.part]:
             print(f"\n## {part}, {args.half} half", flush=True)

@@ -1,11 +1,11 @@
 """Part pair: one field seen from the ground and from space, no simulation.
 
 The truth is the space image brought to our target resolution r by a Gaussian: the square of its FWHM is that of r's
-(0.168, 0.112 and 0.084 arcsec at upsample 2, 3 and 4) less that of a star's in the space image; where the star is the wider one,
-the space image stays as it is. Its own PSF is not divided out: the PSF files that come with it are wider than its star
-(0.135 and 0.155 arcsec), and with the quotient the ground image is explained ten times worse. The image is resampled
-onto our fine grid by the WCS of both. Flux, sky and shift are fitted on the ground data through the ground PSF, the same
-for all methods, and for ours once more on the result.
+(0.168, 0.112 and 0.084 arcsec at upsample 2, 3 and 4) less that of a star's in the space image; where the star is the
+wider one, the space image stays as it is. Its own PSF is not divided out: the PSF files that come with it are wider
+than its star (0.135 and 0.155 arcsec), and with the quotient the ground image is explained ten times worse. The image
+is resampled onto our fine grid by the WCS of both. Flux, sky and shift are fitted on the ground data through the ground
+PSF, the same for all methods, and for ours once more on the result.
 """
 
 from pathlib import Path
