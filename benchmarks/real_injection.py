@@ -17,6 +17,7 @@ from deconjugate.astro.detector import header_gain
 HALF = 18  # native pixels: half of the side of a cut-out
 MARGIN = 24  # native pixels around it for the peers
 BRIGHT = {"cfhtls": (165, 191)}  # the saturated star, row and column
+CORE = 22  # native pixels around it that peers do without
 BESIDE = 28, 60  # native pixels from it
 SNR = (20, 50, 200)
 KINDS = ("galaxy", "galaxy", "star")
@@ -116,17 +117,21 @@ def quiet_pixels(one, bright):
     if bright is not None:
         rows, columns = np.indices(data.shape)
         away = np.hypot(rows - bright[0], columns - bright[1])
-        ring = np.minimum(away.astype(int), 110)
-        halo = np.array([np.median(smooth[ring == k]) for k in range(111)])
-        smooth = smooth - np.maximum(np.interp(away, np.arange(111), halo), 0.0)
-        spread = np.array([1.5 * np.median(np.abs(smooth[ring == k])) for k in range(111)])
-        smooth = smooth / np.maximum(np.interp(away, np.arange(111), spread), 1.0)
+        smooth = smooth - np.maximum(halo(smooth, bright), 0.0)
+        smooth = smooth / np.maximum(1.5 * halo(np.abs(smooth), bright), 1.0)
         bad |= (away < 90) & ((np.abs(rows - bright[0]) < 6) | (np.abs(columns - bright[1]) < 6))  # its spikes
     loud = scipy.ndimage.binary_opening((smooth > 5.0), iterations=1) | bad
     quiet = scipy.ndimage.distance_transform_edt(~loud) > 12
     edge = HALF + 4
     quiet[:edge], quiet[-edge:], quiet[:, :edge], quiet[:, -edge:] = False, False, False, False
     return quiet
+
+
+def halo(data, bright, reach=110):
+    """The median of the rings around a place, as an image; that of the outermost one beyond it."""
+    away = np.hypot(*(a - p for a, p in zip(np.indices(data.shape), bright)))
+    ring = np.minimum(away.astype(int), reach)
+    return np.interp(away, np.arange(reach + 1), [np.nanmedian(data[ring == k]) for k in range(reach + 1)])
 
 
 def cut(image, half):
@@ -177,8 +182,12 @@ def line(args, frame, guess, network, place, one, image, noisy, gain):
     if place.beside:
         native = tuple(slice(max(p - wide, 0), p + wide) for p in (place.row, place.column))
         start = [u * (p - HALF - s.start) for p, s in zip((place.row, place.column), native)]
-        inner = min(start)  # the cut-out, its sky the plane that fits the frame without the source
-        before = np.where(one.bad, np.nan, one.data)[native]
+        inner = min(start)
+        # Peers know of no halo and no saturation: they are spared both, the rings' medians, a plane and the star itself.
+        bright = BRIGHT[frame]
+        flat = one.data - halo(one.data, bright)
+        away = np.hypot(*(a - p for a, p in zip(np.indices(flat.shape), bright)))
+        before = np.where(one.bad | (away < CORE), np.nan, flat)[native]
         seen = before - plane(before, one.sigma[native]) + noisy[native]
         whole = np.zeros([u * n for n in seen.shape])
         put(whole, truth, start[0] + HALF * u, start[1] + HALF * u)
