@@ -183,7 +183,7 @@ def line(args, frame, guess, network, place, one, image, noisy, gain):
         native = tuple(slice(max(p - wide, 0), p + wide) for p in (place.row, place.column))
         start = [u * (p - HALF - s.start) for p, s in zip((place.row, place.column), native)]
         inner = min(start)
-        # Peers know of no halo and no saturation: they are spared both, the rings' medians, a plane and the star itself.
+        # Peers know of no halo and no saturation: they are spared the rings' medians, a plane and the star itself.
         bright = BRIGHT[frame]
         flat = one.data - halo(one.data, bright)
         away = np.hypot(*(a - p for a, p in zip(np.indices(flat.shape), bright)))
