@@ -17,6 +17,8 @@ DEPTHS = {
 NO_CHANCE = 0.015  # of the curvature, by which three pixels differ in one star of a thousand
 SHARP = 1.1  # curvature of a rim that no unsaturated star has
 MARGIN = 1.3  # times the area of a saturated star's flank, where the rim is sharp
+CHOSEN = 3.0  # sigmas by which a pixel inside a region and one outside differ at most by the choice of the region
+ROUNDED = 0.6  # of the curvature
 OVERLAP = 1.83  # a spot has at most (its side + this)^2 pixels
 LEVER = 1.5  # times the area of the flank by which a wide source must differ from a saturated star
 SHARE = 0.35  # of the way to the wide source, in logarithm, that the flank may lie
@@ -30,6 +32,8 @@ HOLE_SIDE = 5.0  # FWHM: largest hole that is looked for
 UNDERSHOOT = 0.8  # of the next pixel away from a core: a flank rises towards the core
 TORN = 1.5  # times the curvature of the PSF
 JUMP = 1.3  # times the steepest step of a star's flank
+AGREEMENT = 0.08  # of two levels
+NOT, ROUGH, SURE = range(3)
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 SQUARE = np.ones((3, 3), bool)
 
@@ -103,10 +107,11 @@ def saturated_cores(data, sigma, *, bad=None, fwhm_pix, psf=None, level=None):
     plateaus = _equal_highest(frame)
     if level is not None:
         plateaus |= frame.good & (frame.f >= level)
-    tried = plateaus.copy()
+    tried, rough = plateaus.copy(), []
     for seed in frame.peaks():
         if not (plateaus[seed] or tried[seed]):
-            _add_plateau(frame, seed, plateaus, tried)
+            rough.append(_add_plateau(frame, seed, plateaus, tried))
+    _add_rough(frame, [found for found in rough if found is not None], plateaus)
     _add_same_level(frame, plateaus)
     holes = _holes(frame)
     found = _with_what_is_torn(frame, plateaus | holes, None if bad is None else np.asarray(bad, bool))
@@ -207,34 +212,51 @@ class _Frame:
 
 
 def _add_plateau(frame, seed, plateaus, tried):
-    """Mark the plateau that a peak belongs to, where it is saturated."""
-    best = None
+    """Mark the plateau that a peak belongs to, where it is saturated; a rough one is returned instead."""
+    best, rough = None, None
     reach = max(12, int(3 * frame.width))
     for depth, least in DEPTHS.items():
         region, window, high, reach = _flood(frame, seed, depth, reach)
         if region is None:
             break
         n = int(scipy.ndimage.binary_fill_holes(region).sum())
-        if n > 2 and _is_flat(frame, region, window, seed, high, n, depth, least, reach):
+        flat = _flatness(frame, region, window, seed, high, n, depth, least, reach) if n > 2 else NOT
+        if flat == SURE:
             best = region, window
+        elif flat == ROUGH:
+            rough = region, window
         if depth < 0.05:
             tried[window] |= region
     if best is not None:
         plateaus[best[1]] |= best[0]
+        return None
+    return rough
 
 
-def _is_flat(frame, region, window, seed, high, n, depth, least, reach):
+def _add_rough(frame, rough, plateaus):
+    """Rough plateaus, where they agree with a sure one, or three of them with each other, on the frame's highest level."""
+    sure = frame.f[plateaus & frame.good]
+    levels = np.array([np.median(frame.f[window][region]) for region, window in rough])
+    top = np.max(frame.f, initial=0.0, where=~plateaus)
+    for level, (region, window) in zip(levels, rough):
+        agree = sure.size and abs(level / np.median(sure) - 1.0) < AGREEMENT
+        agree = agree or np.count_nonzero(np.abs(levels / level - 1.0) < AGREEMENT) >= 3
+        if agree and top < 1.3 * level:
+            plateaus[window] |= region
+
+
+def _flatness(frame, region, window, seed, high, n, depth, least, reach):
     """Whether n pixels, almost equal, are too many for a star or a rim too sharp, and the flank is a star's."""
     noise = frame.sigma[seed] / high
     most, usual = frame.star.pixels(depth + 4.0 * noise)
     if n <= usual:
-        return False
+        return NOT
     bent, error = _rim(frame, region, window)
     sharp = bent - 2.0 * error > SHARP
     # Few pixels so close to each other that hardly any place within a pixel makes them so.
     sharp |= bent > 0.8 and depth + 4.0 * noise < NO_CHANCE * frame.star.curvature[0, 1]
-    if bent < least or not (sharp or n > 1.1 * most):
-        return False
+    many = n > 1.1 * most and bent > least
+    rough = NOT
     for share in FLANKS:
         flank, *_ = _flood(frame, seed, 1.0 - share, reach)
         if flank is None:
@@ -242,10 +264,13 @@ def _is_flat(frame, region, window, seed, high, n, depth, least, reach):
         clipped = frame.star.area(n, share)
         # An unsaturated source whose top is a paraboloid: the area of its top by what n pixels hold at least.
         wide = max(np.sqrt(n) - OVERLAP, 0.0) ** 2 * np.log(share) / np.log1p(-depth - 4.0 * noise)
-        limit = (wide / clipped) ** SHARE if wide > LEVER * clipped else 0.0
-        if flank.sum() <= clipped * max(limit, MARGIN if sharp else 0.0):
-            return True
-    return False
+        area = flank.sum() / clipped
+        if (sharp and area <= MARGIN) or (many and wide > LEVER * clipped and area <= (wide / clipped) ** SHARE):
+            return SURE
+        # Plateaus of resampled and stacked frames, whose rims are rounded too.
+        if n >= 2 * most and bent > ROUNDED * least and area <= 1.0:
+            rough = ROUGH
+    return rough
 
 
 def _flood(frame, seed, depth, reach):
@@ -272,21 +297,26 @@ def _flood(frame, seed, depth, reach):
 
 def _rim(frame, region, window):
     """Mean curvature of the logarithm across the rim of a region in units of the PSF's, and its standard error."""
-    log = np.pad(frame.log[window], 1, constant_values=np.nan)
-    inside = np.pad(region, 1)
+    step = max(1, round(frame.width / 4.0))  # wide PSFs bend little from one pixel to the next
+    log = np.pad(frame.log[window], step, constant_values=np.nan)
+    inside = np.pad(region, step)
     values = []
     for e in DIRECTIONS:
-        for out in (e, (-e[0], -e[1])):
+        for out in ((step * e[0], step * e[1]), (-step * e[0], -step * e[1])):
             back = (-out[0], -out[1])
             # np.roll by "back" brings the pixel at x + out to x.
             beyond, behind = np.roll(log, back, (0, 1)), np.roll(log, out, (0, 1))
             rim = inside & np.roll(inside, out, (0, 1)) & ~np.roll(inside, back, (0, 1))
-            bent = (2.0 * log - behind - beyond)[rim] / frame.star.curvature[e]
+            bent = (2.0 * log - behind - beyond)[rim] / (step**2 * frame.star.curvature[e])
             values.append(bent[np.isfinite(bent)])
     values = np.concatenate(values)
     if len(values) < 2:
         return 0.0, np.inf
-    return float(values.mean()), float(values.std() / np.sqrt(len(values)))
+    # Noise decides what is inside and what is not, and so bends every rim.
+    bias = (
+        CHOSEN * np.median((frame.sigma / np.exp(frame.log))[window][region]) / (step**2 * frame.star.curvature[0, 1])
+    )
+    return float(values.mean() - bias), float(values.std() / np.sqrt(len(values)))
 
 
 def _components(where):
@@ -311,11 +341,17 @@ def _holes(frame):
     found = np.zeros(frame.f.shape, bool)
     filled = np.where(frame.good, frame.f, scipy.ndimage.maximum_filter(frame.f, 3))
     side = 3
+    bright = 0.02 * scipy.ndimage.maximum_filter(frame.f, 2 * int(3 * frame.width) + 1)
     border = np.ones(frame.f.shape, bool)
     border[1:-1, 1:-1] = False
     while side <= max(3.0, HOLE_SIDE * frame.width) and side < min(frame.f.shape):
         closed = scipy.ndimage.grey_closing(filled, side)
-        hole = frame.good & (closed > 2.0 * LEAST_SNR * frame.sigma) & (frame.f < HOLE * closed) & ~found
+        hole = (
+            frame.good
+            & (closed > np.maximum(2.0 * LEAST_SNR * frame.sigma, bright))
+            & (frame.f < HOLE * closed)
+            & ~found
+        )
         for region in _components(hole):
             ring = scipy.ndimage.binary_dilation(region, SQUARE) & ~region & frame.good
             inner = scipy.ndimage.maximum_filter(np.where(region, frame.log, -np.inf), 3)
@@ -340,7 +376,7 @@ def _add_same_level(frame, plateaus):
 
 
 def _with_what_is_torn(frame, found, bad):
-    """One pixel around, and as far as they are connected: pixels sharper than the PSF, or below what lies farther out."""
+    """One pixel around, and as far as connected: pixels sharper than the PSF, or below what lies farther out."""
     if bad is not None:
         bright = scipy.ndimage.maximum_filter(frame.f, 3) > 2.0 * LEAST_SNR * frame.sigma
         core = bad & bright
