@@ -51,7 +51,9 @@ def without_defects(model, psf, data, weight, saturated=None):
     u = model.upsample
     good = weight > 0
     sigma = 1.0 / np.sqrt(np.where(good, weight, 1.0))
-    found, _ = saturated_cores(data, sigma, bad=~good, fwhm_pix=float(fwhm_pix(psf)) / u, psf=effective_psf(psf, u))
+    # A plateau has no shot noise: the sky's tells how flat it is.
+    quiet = np.minimum(sigma, np.median(sigma[good])) if good.any() else sigma
+    found, _ = saturated_cores(data, quiet, bad=~good, fwhm_pix=float(fwhm_pix(psf)) / u, psf=effective_psf(psf, u))
     found = found if saturated is None else found | saturated
     sharp = sharper_than_psf(data, np.where(found, 0.0, weight), psf, u)
     rejected = np.where(found, SATURATED, np.where(sharp, SHARP, 0)).astype(np.uint8)
@@ -93,8 +95,10 @@ def take_stars(model, psf, data, weight, cores, known=None, error=None):
     image = floor = np.zeros(model.domain_shape, np.float32)
     if len(proven.flux):
         image = point_image(model, proven).astype(np.float32)
-        fitted_here, floor = model.apply(image), image * np.float32(-min(1.0, BELOW * error))
-        rest, variance = rest - fitted_here, variance + (error * fitted_here.astype(np.float64)) ** 2
+        errors = np.maximum(fits.errors[fits.proven], LEAST_ERROR)
+        doubt = point_image(model, proven._replace(flux=proven.flux * errors)).astype(np.float32)
+        floor = np.maximum(np.float32(-BELOW) * doubt, -image)
+        rest, variance = rest - model.apply(image), variance + model.apply(doubt).astype(np.float64) ** 2
     width = float(fwhm_pix(psf)) / model.upsample
     lit = np.where(weight > 0, rest, np.float32(0.0)).astype(np.float64)
     detail = scipy.ndimage.gaussian_filter(lit, NARROW * width) - scipy.ndimage.gaussian_filter(lit, WIDE * width)

@@ -15,8 +15,10 @@ MIN_SNR = 10.0  # of the filtered frame: fainter sources are never told from a g
 MAX_EXTENT = 14.2  # chi^2 of three degrees of freedom: 0.3 per cent of all stars exceed it
 MAX_MISFIT = 4.0  # sigmas of chi^2 above its expectation
 TOLERANCE = 0.01  # of a star's flux: what may lie beneath it, or be wrong with the PSF, at least
+FORGIVEN = 2.5  # errors of the PSF
 BRIGHT = 100.0  # signal to noise of a star on which the error of the PSF is measured
 ALIKE, WORST, SEVERAL = 0.1, 0.1, 3  # second moment over the PSF's, and misfit, of what may be such a star; of how many
+LIKELY = 0.2  # misfit of a source as wide as the PSF that is a star still
 MAX_SIZE = 0.2, 3.0  # intrinsic second moment that the data must exclude, over those of the PSF and of the target
 EXCLUSION = 2.0  # sigmas by which it must be excluded
 HALF_WIDTH = 1.5  # of the window of a fit, in FWHM
@@ -38,7 +40,7 @@ class StarFits(NamedTuple):
 
     points: Points
     proven: np.ndarray  # bool, which are stars
-    misfit: np.ndarray  # rms of the residual beyond the noise, relative to the star
+    errors: np.ndarray  # relative error of the PSF at each of them
     error: float  # of the PSF, relative, as the stars of the frame show it
     measured: bool = False  # whether they do
 
@@ -137,11 +139,18 @@ def find_points(model, data, weight, psf, error=0.0):
     if np.count_nonzero(alike) < SEVERAL:
         alike &= np.abs(size) < 0.3 * ALIKE  # or a compact galaxy would pass for the one star of a stamp
     if alike.any():
-        error = float(np.median(misfit[alike]))
-    tolerance = max(TOLERANCE, 2.0 * error)
+        # The brightest show it best: a faint one shows none at all.
+        order = np.argsort(misfit[alike])
+        total = np.cumsum(snr[alike][order])
+        error = float(misfit[alike][order][np.searchsorted(total, 0.5 * total[-1])])
+    tolerance = max(TOLERANCE, FORGIVEN * error)
     proven = np.concatenate([fit.is_point(tolerance) for fit in fits])
-    proven &= np.abs(places - u * peaks - 0.5 * (u - 1)).max(axis=1) < 1.5 * u
-    return StarFits(Points(*places.T, flux), proven, misfit, error, bool(alike.any()))
+    near = np.abs(places - u * peaks - 0.5 * (u - 1)).max(axis=1) < 1.5 * u
+    proven &= near
+    # A bright source as wide as the PSF that departs from it is a star seen through another PSF: near an edge, say.
+    likely = (snr > BRIGHT) & (np.abs(size) < ALIKE) & (misfit < LIKELY) & ~proven & near
+    errors = np.maximum(error, np.where(likely, misfit, 0.0))
+    return StarFits(Points(*places.T, flux), proven | likely, errors, error, bool(alike.any()))
 
 
 def point_image(model, points):
