@@ -3,14 +3,24 @@
 import numpy as np
 
 SKIES = ("map", "flat", "none")
+SMOOTHING = 1.5  # pixels: deviation of the Gaussian that brings out what is faint
+SEED, EDGE = 5.0, 1.0  # sigmas of the smoothed frame: a source has the first and reaches down to the second
+GROWTH = 3  # pixels that a source is larger than its edge
+LEAST_SKY = 0.15  # of a frame without source: with less, the mode of all pixels is the better guess
+PASSES = 3
+CLIPPED = 0.9866  # of its sigma that Gaussian noise has left, once cut at three
 
 
 def background_and_rms(data, mask=None, *, sky="map", box=None):
     """Background and rms maps, sources left out.
 
-    "map": sigma-clipped statistics in boxes, median-filtered and interpolated: photutils' ``Background2D`` with
-    SExtractor's mode estimate; an image of fewer than three boxes a side counts as one box. "flat": one mode for the
-    whole image, and the scatter of the pixels below it, which no crowd of sources widens:
+    "map": sigma-clipped means in boxes, median-filtered and interpolated: photutils' ``Background2D``; an image of
+    fewer than three boxes a side counts as one box. A first map with SExtractor's mode estimate shows the sources;
+    these are masked down to their edge, and the map is made again. The wings and outskirts below any threshold are what
+    makes a sky too high: a source is all that is connected above one sigma of the smoothed frame, and three pixels
+    around. Where sources leave less than 15 per cent of the image, the mode stays.
+
+    "flat": one mode for the whole image, and the scatter of the pixels below it, which no crowd of sources widens:
 
     .. math:: \\mathrm{rms}^2 = \\langle (d - b)^2 \\rangle_{d < b}
 
@@ -44,7 +54,7 @@ def background_and_rms(data, mask=None, *, sky="map", box=None):
     (100, 3)
     """
     from astropy.stats import SigmaClip
-    from photutils.background import Background2D, SExtractorBackground
+    from photutils.background import SExtractorBackground
 
     if sky not in SKIES:
         raise ValueError(f"sky is {sky!r}; choose one of {', '.join(SKIES)}")
@@ -59,27 +69,93 @@ def background_and_rms(data, mask=None, *, sky="map", box=None):
     if box < 8:
         raise ValueError(f"box is {box} pixels; statistics need 8 or more")
     clip, mode = SigmaClip(3.0, maxiters=10), SExtractorBackground()
-    if sky == "flat" or min(data.shape) < 3 * box:
+    one_box = min(data.shape) < 3 * box
+    if sky == "flat" or one_box:
         good = clip(data[~bad].astype(np.float64), masked=False)
         level, rms = float(mode(good)), good.std()
         below = good[good < level]
         if sky == "flat" and below.size:
             rms = np.sqrt(np.mean((below - level) ** 2))
         level, rms = np.full(data.shape, level, data.dtype), np.full(data.shape, rms, data.dtype)
+        if sky != "flat":
+            level, rms = _without_sources(data, bad, level, rms, None)
     else:
-        # What is near zero has no use for double precision, whatever the level.
-        level = data.dtype.type(np.median(data[~bad][:: max(1, data.size // 10**6)]))
-        boxes = Background2D(
-            np.where(bad, data.dtype.type(0), data - level),
-            box,
-            mask=bad,
-            filter_size=3,
-            exclude_percentile=50.0,
-            sigma_clip=clip,
-            bkg_estimator=mode,
-        )
-        level, rms = boxes.background + level, boxes.background_rms
+        level, rms = _map(data, bad, box, mode, 50.0)
+        # A gradient within boxes, and beyond the middle of the outermost, would pass for sources.
+        trend = _trend(level)
+        level, rms = _without_sources(data - trend, bad, level - trend, rms, box)
+        level = level + trend
     return (np.zeros(data.shape, data.dtype) if sky == "none" else level), rms
+
+
+def _map(data, bad, box, estimator, exclude_percentile):
+    from astropy.stats import SigmaClip
+    from photutils.background import Background2D
+
+    # What is near zero has no use for double precision, whatever the level.
+    level = data.dtype.type(np.median(data[~bad][:: max(1, data.size // 10**6)]))
+    boxes = Background2D(
+        np.where(bad, data.dtype.type(0), data - level),
+        box,
+        mask=bad,
+        filter_size=3,
+        exclude_percentile=exclude_percentile,
+        sigma_clip=SigmaClip(3.0, maxiters=10),
+        bkg_estimator=estimator,
+    )
+    return boxes.background + level, boxes.background_rms
+
+
+def _trend(level):
+    """The plane through a map."""
+    rows, columns = (np.linspace(-1.0, 1.0, n, dtype=level.dtype) for n in level.shape)
+    terms = [(0, 0), (1, 0), (0, 1)]  # a parabola would follow a cluster or a large galaxy
+    few = tuple(slice(n // 16, None, max(1, n // 8)) for n in level.shape)
+    y, x = (v.ravel().astype(np.float64) for v in np.meshgrid(rows[few[0]], columns[few[1]], indexing="ij"))
+    design = np.stack([y**i * x**j for i, j in terms], axis=1)
+    fit = np.linalg.lstsq(design, level[few].ravel().astype(np.float64), rcond=None)[0]
+    return sum(level.dtype.type(c) * rows[:, None] ** i * columns**j for c, (i, j) in zip(fit, terms))
+
+
+def _without_sources(data, bad, level, rms, box):
+    """The sky of what is left once the sources that a first sky shows are masked; ``box`` None: one number."""
+    from astropy.stats import SigmaClip
+    from photutils.background import MeanBackground
+
+    for _ in range(PASSES):
+        source = _sources(data, bad, level, rms)
+        sky = ~(source | bad)
+        if np.count_nonzero(sky) < LEAST_SKY * np.count_nonzero(~bad) or np.ptp(data[sky]) == 0.0:
+            break
+        if box is None:
+            left = SigmaClip(3.0, maxiters=10)(data[sky].astype(np.float64), masked=False)
+            level, rms = (np.full(data.shape, x, data.dtype) for x in (left.mean(), left.std() / CLIPPED))
+            continue
+        try:
+            level, rms = _map(data, ~sky, box, MeanBackground(), 80.0)
+        except ValueError:  # no box has a fifth of its pixels left
+            break
+        rms = rms / data.dtype.type(CLIPPED)
+    return level, rms
+
+
+def _sources(data, bad, level, rms):
+    """Mask of the sources: connected pixels above the edge of the smoothed frame, with one above the seed, grown."""
+    import scipy.ndimage
+
+    good = (~bad).astype(data.dtype)
+    smooth = scipy.ndimage.gaussian_filter(np.where(bad, data.dtype.type(0), data - level), SMOOTHING)
+    smooth /= np.maximum(scipy.ndimage.gaussian_filter(good, SMOOTHING), data.dtype.type(0.01))
+    white = float(np.median(rms)) / (2.0 * np.sqrt(np.pi) * SMOOTHING)
+    # Noise that is correlated is smoothed away less: what is below the sky tells.
+    below = smooth[(smooth < 0.0) & ~bad][:: max(1, data.size // 10**6)]
+    noise = max(white, 1.4826 * float(np.median(-below))) if below.size else white
+    labels, count = scipy.ndimage.label(smooth > EDGE * noise, np.ones((3, 3), bool))
+    if not count:
+        return np.zeros(data.shape, bool)
+    highest = scipy.ndimage.maximum(smooth, labels, np.arange(1, count + 1))
+    source = np.concatenate([[False], np.asarray(highest) > SEED * noise])[labels]
+    return scipy.ndimage.binary_dilation(source, np.ones((3, 3), bool), GROWTH)
 
 
 def noise_map(data, background, rms, *, gain=None, psf_error=0.0):

@@ -5,7 +5,9 @@ import pytest
 
 from deconjugate.astro import PSF, simulate
 from deconjugate.astro.background import background_and_rms, noise_map
+from deconjugate.astro.parametric import parametric_galaxy
 from deconjugate.astro.stars import measure_seeing
+from deconjugate.astro.training_skies import deep_field
 
 RNG = np.random.default_rng(8)
 
@@ -51,6 +53,63 @@ def test_none_leaves_the_level_and_small_images_get_one_number():
     assert not level.any()
     assert np.ptp(rms) == 0.0
     assert rms[0, 0] == pytest.approx(1.0, rel=0.1)
+
+
+def galaxy_stamps(count, side, **noise):
+    """Galaxies of many sizes in the middle of a stamp, over a sky of 100."""
+    rng = np.random.default_rng(31)
+    for k in range(count):
+        image = parametric_galaxy(rng, radius=np.exp(rng.uniform(np.log(2.0), np.log(side / 7))))
+        sky = np.zeros((2 * side, 2 * side))
+        corner = side - image.shape[0] // 2
+        sky[corner : corner + image.shape[0], corner : corner + image.shape[1]] = image
+        psf = PSF.moffat(rng.uniform(2.5, 5.0), beta=rng.uniform(2.5, 4.0))
+        yield simulate(sky, psf, upsample=2, peak_snr=10 ** rng.uniform(1.0, 2.3), background=100.0, seed=k, **noise)
+
+
+@pytest.mark.parametrize("side", [48, 64, 100])
+def test_the_sky_of_a_stamp_holds_nothing_of_its_galaxy(side):
+    excess, width = [], []
+    for scene in galaxy_stamps(30, side):
+        level, rms = background_and_rms(scene.data)
+        sigma = scene.noise_map[0, 0]
+        excess.append((level.mean() - 100.0) / sigma)
+        width.append(rms.mean() / sigma)
+    assert abs(np.median(excess)) < 0.015
+    assert np.percentile(np.abs(excess), 84) < 0.06
+    assert np.median(width) == pytest.approx(1.0, abs=0.02)
+
+
+def test_correlated_noise_is_not_taken_for_sources():
+    excess = []
+    for scene in galaxy_stamps(30, 64, noise="correlated", correlation_fwhm=2.0):
+        level, _ = background_and_rms(scene.data)
+        excess.append((level.mean() - 100.0) / scene.noise_map[0, 0])
+    assert abs(np.median(excess)) < 0.03
+
+
+def test_faint_sources_of_a_deep_field_are_no_sky():
+    rng = np.random.default_rng(12)
+    sky = np.concatenate([np.concatenate([deep_field(rng, [], 200) for _ in range(4)], axis=1) for _ in range(4)])
+    scene = simulate(sky, PSF.moffat(3.5), upsample=2, peak_snr=300, background=100.0, seed=1)
+    level, rms = background_and_rms(scene.data)
+    sigma = scene.noise_map[0, 0]
+    assert level.shape == scene.data.shape
+    assert abs(level.mean() - 100.0) < 0.03 * sigma
+    assert rms.mean() == pytest.approx(sigma, rel=0.03)
+
+
+def test_an_image_full_of_sources_keeps_its_mode():
+    y, x = np.indices((60, 64))
+    full = 10.0 + 5.0 * np.sin(0.2 * y) * np.sin(0.3 * x)
+    level, rms = background_and_rms(full + 0.1 * RNG.standard_normal(full.shape))
+    assert np.ptp(level) == 0.0
+    assert 4.0 < level[0, 0] < 12.0
+    data = np.full((99, 99), 50.0) + RNG.standard_normal((99, 99))  # three boxes a side, a source in each
+    data += 1e3 * np.exp(-np.hypot(*(np.indices((99, 99)) - 49.0)) / 60.0)
+    level, rms = background_and_rms(data)
+    assert np.isfinite(level).all()
+    assert (rms > 0.0).all()
 
 
 @pytest.mark.parametrize(
