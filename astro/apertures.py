@@ -5,7 +5,7 @@ import scipy.ndimage
 import scipy.sparse.linalg
 
 SHARE = 0.95  # of a source's light in its aperture
-PRECISION = 0.05  # of a source's flux before it is closed: an aperture that is noisier than this hardly moves it
+PRECISION = 1.0  # of a source's flux before it is closed: an aperture that is noisier than this hardly moves it
 PASSES = 2  # the second repairs what positivity undid of the first
 
 
