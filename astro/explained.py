@@ -10,10 +10,13 @@ from deconjugate.astro.points import Points, find_points, point_image
 from deconjugate.astro.saturated_stars import fit_saturated
 from deconjugate.astro.saturation import saturated_cores
 from deconjugate.astro.shape import fwhm_pix
-from deconjugate.astro.support import effective_psf
+from deconjugate.astro.support import effective_psf, filled_from_around
 
 SATURATED, SHARP, PSF_LIMITED = 1, 2, 4  # why a pixel is not explained
 LEAST_ERROR = 0.002  # of any PSF, relative: what interpolation leaves
+MOST = 0.5  # of the flux of a saturated star that may lie around its point
+PASSES = 2  # of putting back what is unexplained
+BLUR = 0.25  # FWHM: Gaussian sigma by which unexplained flux is smoothed
 BELOW = 5.0  # errors of the PSF, relative, by which a star may be lowered by the correction
 NARROW, WIDE = 0.3, 1.0  # FWHM of the Gaussians between which detail is as sharp as the PSF
 
@@ -113,3 +116,59 @@ def take_stars(model, psf, data, weight, cores, known=None, error=None):
 def _with(weight, variance):
     """Weights after so much more variance."""
     return (weight / (1.0 + weight * variance)).astype(np.float32)
+
+
+def unexplained_flux(model, image, data, weight, zone, holes, width):
+    """What the image leaves of the data where it cannot explain them, at the resolution of the data.
+
+    .. math:: x \\leftarrow \\max(x + U \\, G * (z \\, (y - A x)), 0)
+
+    z is the zone where the PSF errs by more than the noise, around bright stars, U spreads native pixels over fine ones,
+    and G is a Gaussian of half the PSF's width: halos and spikes that the PSF does not hold keep their blurred shape and
+    their flux in place of leaving a dark ring. Two passes: the first image is blurred once more than the data.
+
+    Parameters
+    ----------
+    model : deconjugate.astro.forward.DataModel
+    image : float32 array on the padded fine grid
+    data, weight : float32 arrays on the padded native grid
+        Weights before the PSF's error was counted: zero where there are no data.
+    zone, holes : (h, w) bool arrays
+        Where the PSF errs by more than the noise; saturated cores, filled from around them.
+    width : float
+        FWHM of the PSF, native pixels.
+
+    Returns
+    -------
+    float32 array on the padded fine grid
+        What to add to the image.
+    """
+    u, sigma = model.upsample, BLUR * width
+    here, empty = model.embed(zone) & (weight > 0), model.embed(holes)
+    share = scipy.ndimage.gaussian_filter((here | empty).astype(np.float64), sigma)
+    added = np.zeros_like(image)
+    for _ in range(PASSES):
+        left = np.where(here, data - model.apply(image + added), np.float32(0.0)).astype(np.float64)
+        if empty.any():
+            left = np.where(empty, filled_from_around(left, ~empty), left)
+        left = scipy.ndimage.gaussian_filter(left, sigma) * share
+        fine = np.repeat(np.repeat(left / u**2, u, axis=0), u, axis=1)
+        fine = scipy.ndimage.gaussian_filter(fine, 0.5 * u) if u > 1 else fine
+        added = np.maximum(added + fine.astype(np.float32), -np.maximum(image, np.float32(0.0)))
+    return _over_cores(added, image, empty, width, u) if empty.any() else added
+
+
+def _over_cores(added, image, empty, width, u):
+    """Continue what surrounds a saturated core across it, at the expense of its star: the flux stays."""
+    near = scipy.ndimage.binary_dilation(empty, iterations=max(1, round(0.9 * width)))
+    labels, count = scipy.ndimage.label(near, np.ones((3, 3), bool))
+    for number, place in enumerate(scipy.ndimage.find_objects(labels, count), 1):
+        reach = 2 * max(s.stop - s.start for s in place)
+        place = tuple(slice(max(s.start - reach, 0), min(s.stop + reach, n)) for s, n in zip(place, labels.shape))
+        core = np.repeat(np.repeat(labels[place] == number, u, axis=0), u, axis=1)
+        here = tuple(slice(s.start * u, s.stop * u) for s in place)
+        across = np.where(core, np.maximum(filled_from_around(added[here], ~core), added[here]), added[here])
+        flux, more = float(image[here][core].sum()), float((across - added[here]).sum())
+        if 0.0 < more < MOST * flux:
+            added[here] = np.where(core, across - np.float32(more / flux) * image[here], across)
+    return added

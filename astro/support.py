@@ -49,7 +49,7 @@ def find_support(model, dictionary, data, weight, psf, k_sigma=3.0):
     from deconjugate.operators.starlet import Starlet
 
     good = weight > 0
-    whitened = (_filled(data, good) * np.sqrt(_filled(weight, good))).astype(data.dtype)
+    whitened = (filled_from_around(data, good) * np.sqrt(filled_from_around(weight, good))).astype(data.dtype)
     starlet = dictionary if isinstance(dictionary, Starlet) else Starlet(data.shape, dictionary.n_scales)
     noise = unit_noise(starlet).astype(data.dtype)
     planes = starlet.apply(whitened) / noise
@@ -72,7 +72,7 @@ def find_support(model, dictionary, data, weight, psf, k_sigma=3.0):
     for j in range(starlet.n_scales):
         region |= _dilated(is_source[labels[j]], 2**j // 4)
     sources, _ = scipy.ndimage.label(region)
-    coarse = planes[-1] if region.all() else starlet.apply(_filled(whitened, ~region))[-1] / noise[-1]
+    coarse = planes[-1] if region.all() else starlet.apply(filled_from_around(whitened, ~region))[-1] / noise[-1]
     allowed = region | (np.abs(coarse) > detection)
     return Support(coefficients, sources, _on_padded_grid(model, allowed))
 
@@ -103,7 +103,7 @@ def effective_psf(psf, upsample):
     return Binning(sides, upsample).apply(fine)
 
 
-def _filled(values, good):
+def filled_from_around(values, good):
     """Values, the bad ones replaced by a weighted mean of the good ones around them, however far these are."""
     if good.all():
         return values

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deconjugate.astro.debias import debias
-from deconjugate.astro.explained import PSF_LIMITED, SATURATED, take_stars, without_defects
+from deconjugate.astro.explained import PSF_LIMITED, SATURATED, take_stars, unexplained_flux, without_defects
 from deconjugate.astro.guess import GivenGuess, NetworkGuess, SparseGuess
 from deconjugate.astro.local import LocalTikhonov
 from deconjugate.astro.regions import Regions, groups
@@ -208,10 +208,16 @@ def three_steps(model, psf, data, weight, settings, timings, saturated=None):
             better = doubtful & (less < BETTER * chi2)
             third = np.where(regions.on_fine(better) > 0, other, third)
             replaced = float(good[better].sum() / max(good.sum(), 1.0))
+    third = third + stars.image
+    limited = rejected == PSF_LIMITED
+    if limited.any():
+        seen, known = model.embed(data), model.embed(weight)
+        width = float(fwhm_pix(psf)) / model.upsample
+        third = third + unexplained_flux(model, third, seen, known, limited, rejected == SATURATED, width)
     images = {
         "tikhonov": first + stars.image,
         settings.guess.name: second + stars.image,
-        "debiased": third + stars.image,
+        "debiased": third,
     }
     return Tile(images, support, local.regularization, replaced, rejected, stars.error)
 
