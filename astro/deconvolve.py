@@ -168,8 +168,7 @@ def deconvolve(
     seed : int
         Of what is drawn at random: nothing unless ``uncertainty`` is asked for.
     device : "auto", "cpu", "cuda" or "cuda:N"
-        Where all steps run, stamps and tiles in batches; "auto" takes a GPU where there is one, but for the classical
-        path. With a ``dictionary`` other than the starlet, or a ``guess``, the network alone runs there.
+        Where the network runs; the other steps run on the processor. "auto" takes a GPU where there is one.
     tile : int, optional
         Side in native pixels of overlapping tiles; default one piece up to 2304 fine pixels a side, 1152 where the PSF
         varies.
@@ -188,7 +187,7 @@ def deconvolve(
     ------
     ValueError
         An argument that is out of its interval, of a wrong shape, or without a good pixel; a PSF that is larger than
-        the image, or too sharp for this ``upsample``; a device that is not there.
+        the image, or too sharp for this ``upsample``; a device that is not there, or a GPU without a network.
     deconjugate.operators.learned.weights.WeightsError
         Weights that are missing, cut short, changed or of another network: ``network=None`` does without.
 

@@ -145,7 +145,7 @@ class DataModel(LinearOperator):
             from deconjugate.astro.forward_torch import TorchModel
 
             with torch.inference_mode(False):  # it is kept, and may serve where gradients are asked for
-                self._on_device[device] = TorchModel([self], device)
+                self._on_device[device] = TorchModel(self, device)
         return self._on_device[device]
 
     def _forward(self, x):

@@ -23,11 +23,16 @@ def choose_guess(network, device="auto"):
     Raises
     ------
     ValueError
-        Another value; a device that is not there.
+        Another value; a device that is not there; a GPU without a network.
     deconjugate.operators.learned.weights.WeightsError
         Weights that cannot be used.
     """
     if network is None:
+        if str(device) not in ("auto", "cpu"):
+            raise ValueError(
+                f"device is {str(device)!r}, but the network alone runs on a device and network is None: "
+                'give "auto" or "cpu"'
+            )
         return SparseGuess()
     if network != "default" and not str(network).endswith(".safetensors"):
         raise ValueError(f'network is {network!r}; give "default", the path of a .safetensors file, or None')

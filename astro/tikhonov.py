@@ -7,8 +7,6 @@ import scipy.optimize
 import scipy.signal
 import scipy.sparse.linalg
 
-from deconjugate.operators._arrays import single
-
 LEAST = 0.01  # smallest lambda, times the square of the largest signal to noise, over upsample^4
 # lambda, in units of the mean weight, of the fit that fills masked pixels; a decade either way changes little.
 FILL = 1e-3
@@ -25,10 +23,10 @@ class BlockSolver:
 
     Parameters
     ----------
-    model : deconjugate.astro.forward.DataModel, or deconjugate.astro.forward_torch.TorchModel
-    quadratic : array, or tensor for a TorchModel
+    model : deconjugate.astro.forward.DataModel
+    quadratic : array
         q > 0, the symbol of Q: one number, or an array on the half-spectrum of the padded fine grid.
-    gamma : float, > 0, or tensor (N, 1, 1)
+    gamma : float, > 0
 
     Source
     ------
@@ -39,7 +37,7 @@ class BlockSolver:
         self.model, self.gamma = model, gamma
         self.inverse = model.symbol(1.0 / quadratic)
         gain = model.fold(model.transfer.conj() * self.inverse).real
-        self.scale = single(gamma * model.upsample**2 / (1.0 + gamma * model.upsample**2 * gain))
+        self.scale = (gamma * model.upsample**2 / (1.0 + gamma * model.upsample**2 * gain)).astype(np.float32)
 
     def solve(self, spectrum):
         """The half-spectrum of the solution for that of b, which is overwritten."""

@@ -189,6 +189,22 @@ def test_weights_that_cannot_be_used_are_named(scene, network_file, tmp_path):
         run(copy)
 
 
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", torch.device("cuda"), "tpu"])
+def test_a_device_without_a_network_is_refused(scene, device):
+    with pytest.raises(ValueError, match=r"device is '.*', but the network alone runs on a device and network is None"):
+        deconvolve(scene.data, PROFILE, noise=scene.noise_map, network=None, device=device)
+    for other in ("auto", "cpu", torch.device("cpu")):
+        assert isinstance(guess.choose_guess(None, other), guess.SparseGuess)
+
+
+def test_devices_that_are_not_there_are_refused(scene, network_file):
+    with pytest.raises(ValueError, match="device is 'tpu'; choose from auto, cpu, cuda"):
+        deconvolve(scene.data, PROFILE, noise=scene.noise_map, network=network_file, device="tpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"device is 'cuda', but torch .* finds no CUDA device"):
+            deconvolve(scene.data, PROFILE, noise=scene.noise_map, network=network_file, device="cuda")
+
+
 def test_the_ladder_has_the_balanced_image_in_the_middle():
     assert LADDER[len(LADDER) // 2] == 1.0
 

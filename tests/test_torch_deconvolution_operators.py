@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from deconjugate.astro import PSF
+from deconjugate.astro.forward import DataModel
 from deconjugate.operators import (
     Binning,
     Convolution,
@@ -72,6 +74,29 @@ def test_wrong_tensors_are_refused(operator):
         operator.apply(torch.zeros(3))
     with pytest.raises(TypeError, match=r"x has dtype torch\.complex64; give a real numeric tensor"):
         operator.apply(torch.zeros(operator.domain_shape, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("upsample", [1, 2, 3])
+@pytest.mark.parametrize(("shape", "margin"), [((13, 10), "auto"), ((9, 15), 0)])
+def test_the_data_model_takes_tensors(upsample, shape, margin):
+    model = DataModel(shape, PSF.gaussian(3.0).fine(upsample, max_size=21), upsample, margin=margin)
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((2, *model.domain_shape)), rng.standard_normal((2, *model.range_shape))
+    # k and a are complex64: their product with 9 is rounded in the one order or in the other.
+    np.testing.assert_allclose(model.apply(torch.from_numpy(x)).numpy(), model.apply(x), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(model.adjoint(torch.from_numpy(y)).numpy(), model.adjoint(y), rtol=0, atol=1e-7)
+    assert dot_test(model, rtol=1e-5, device="cpu")
+
+
+def test_the_data_model_has_gradients_also_after_inference():
+    model = DataModel((13, 10), PSF.gaussian(3.0).fine(2, max_size=21), 2)
+    x, y = (torch.from_numpy(np.random.default_rng(5).standard_normal(shape)) for shape in
+            (model.domain_shape, model.range_shape))  # fmt: skip
+    with torch.inference_mode():
+        expected = model.adjoint(y)
+    x.requires_grad_()
+    model.apply(x).backward(y)
+    torch.testing.assert_close(x.grad, expected.clone(), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [StationaryWavelet, OrthogonalWavelet])
