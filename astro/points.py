@@ -9,7 +9,6 @@ import scipy.signal
 from deconjugate.astro.shape import GAUSSIAN_FWHM, fwhm_pix
 from deconjugate.astro.simulate import TARGET_FWHM
 from deconjugate.astro.support import matched_filter
-from deconjugate.operators._arrays import is_tensor, namespace
 
 MIN_SNR = 10.0  # of the filtered frame: fainter sources are never told from a galaxy
 MAX_EXTENT = 14.2  # chi^2 of three degrees of freedom: 0.3 per cent of all stars exceed it
@@ -194,22 +193,16 @@ class Star:
         return peaks[:, :1, None] + reach[:, None], peaks[:, 1:, None] + reach
 
     def templates(self, rows, columns, places, order):
-        """Stars of flux 1 at ``places`` and their derivatives up to ``order`` there: (n, 1, 3 or 6, w, w)."""
-        return templates(self.frequencies, self.spectrum, self.upsample, rows, columns, places, order)
-
-
-def templates(frequencies, spectrum, upsample, rows, columns, places, order):
-    """What :meth:`Star.templates` gives, of arrays or of tensors: one spectrum (F, G) for all stars or (n, F, G)."""
-    xp = namespace(spectrum)
-    down, across = (
-        xp.exp(2j * np.pi * f * (upsample * pixels[..., None] - x[:, None, None]))
-        for f, pixels, x in zip(frequencies, (rows[:, :, 0], columns[:, 0]), places.T)
-    )
-    slopes = [-2j * np.pi * f for f in frequencies]
-    halfway = [(down * slopes[0] ** i) @ spectrum for i in range(order + 1)]
-    turned = [xp.swapaxes(across * slopes[1] ** j, 1, 2) for j in range(order + 1)]
-    orders = [(i - j, j) for i in range(order + 1) for j in range(i + 1)]
-    return xp.stack([(halfway[i] @ turned[j]).real for i, j in orders], 1)
+        """Stars of flux 1 at ``places`` and their derivatives up to ``order``: (n, k, w, w), k of 1, 3 or 6."""
+        down, across = (
+            np.exp(2j * np.pi * f * (self.upsample * pixels[..., None] - x[:, None, None]))
+            for f, pixels, x in zip(self.frequencies, (rows[:, :, 0], columns[:, 0]), places.T)
+        )
+        slopes = [-2j * np.pi * f for f in self.frequencies]
+        halfway = [(down * slopes[0] ** i) @ self.spectrum for i in range(order + 1)]
+        turned = [np.swapaxes(across * slopes[1] ** j, 1, 2) for j in range(order + 1)]
+        orders = [(i - j, j) for i in range(order + 1) for j in range(i + 1)]
+        return np.stack([(halfway[i] @ turned[j]).real for i, j in orders], 1)
 
 
 def _peaks(data, weight, psf, width, upsample):
@@ -231,11 +224,10 @@ def _seen(weight, peaks, star):
 
 def normal_equations(terms, weight, residual):
     """Normal matrices and right-hand sides; a trace of their trace keeps them regular whatever is masked."""
-    xp = namespace(terms)
     flat = terms.reshape(*terms.shape[:2], -1)
     weighted = flat * weight.reshape(len(flat), 1, -1)
-    normal = weighted @ xp.swapaxes(flat, 1, 2)
-    normal = normal + 1e-10 * xp.einsum("nkk->n", normal)[:, None, None] * _identity(normal)
+    normal = weighted @ np.swapaxes(flat, 1, 2)
+    normal = normal + 1e-10 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(normal.shape[-1])
     return normal, (weighted @ residual.reshape(len(flat), -1, 1))[..., 0]
 
 
@@ -247,12 +239,11 @@ class Shape:
     """
 
     def __init__(self, terms, flux, weight, residual, moments):
-        xp = namespace(terms)
         self.flux, self.moments = flux, moments
         normal, gradient = normal_equations(terms, weight, residual)
         fitted, mixed, second = normal[:, :3, :3], normal[:, :3, 3:], normal[:, 3:, 3:]
-        eliminate = xp.swapaxes(xp.linalg.solve(fitted, mixed), 1, 2)
-        self.covariance = xp.linalg.inv(second - eliminate @ mixed)
+        eliminate = np.swapaxes(np.linalg.solve(fitted, mixed), 1, 2)
+        self.covariance = np.linalg.inv(second - eliminate @ mixed)
         self.b = self.covariance @ (gradient[:, 3:, None] - eliminate @ gradient[:, :3, None])
         self.freedom = (weight != 0).sum((1, 2)) - 3.0
         self.chi2 = (weight * residual**2).sum((1, 2))
@@ -261,13 +252,12 @@ class Shape:
     @property
     def snr(self):
         """Signal to noise of the fluxes."""
-        return self.power**0.5
+        return np.sqrt(self.power)
 
     @property
     def misfit(self):
         """Root mean square of the residual beyond the noise, relative to the star."""
-        excess = self.chi2 - self.freedom
-        return (excess * (excess > 0) / self.power) ** 0.5
+        return np.sqrt(np.maximum(self.chi2 - self.freedom, 0.0) / self.power)
 
     @property
     def size(self):
@@ -276,23 +266,16 @@ class Shape:
 
     def is_point(self, tolerance):
         """Which of them are points, ``tolerance`` of their own flux forgiven."""
-        xp = namespace(self.b)
-        spare = ((0.5 * tolerance * self.moments[0] * self.flux) ** 2)[:, None, None] * _identity(self.covariance)
-        extent = (self.b * xp.linalg.solve(self.covariance + spare, self.b)).sum((1, 2))
-        misfit = (self.chi2 - tolerance**2 * self.power - self.freedom) / xp.sqrt(2.0 * self.freedom)
+        spare = ((0.5 * tolerance * self.moments[0] * self.flux) ** 2)[:, None, None] * np.eye(3)
+        extent = (self.b * np.linalg.solve(self.covariance + spare, self.b)).sum((1, 2))
+        misfit = (self.chi2 - tolerance**2 * self.power - self.freedom) / np.sqrt(2.0 * self.freedom)
         # The sums over both axes of b and of its covariance.
         variance = self.covariance[:, 0, 0] + self.covariance[:, 2, 2] + 2.0 * self.covariance[:, 0, 2]
-        size = (self.b[:, 0, 0] + self.b[:, 2, 0] + EXCLUSION * xp.sqrt(variance)) / self.flux
+        size = (self.b[:, 0, 0] + self.b[:, 2, 0] + EXCLUSION * np.sqrt(variance)) / self.flux
         proven = (extent < MAX_EXTENT) & (misfit < MAX_MISFIT)
         for share, moment in zip(MAX_SIZE, self.moments):
             proven = proven & (size < share * moment)
         return proven
-
-
-def _identity(matrices):
-    """The unit matrix for a stack of square ones."""
-    n = matrices.shape[-1]
-    return matrices.new_ones(n).diag() if is_tensor(matrices) else np.eye(n)
 
 
 def batches(count):
