@@ -237,7 +237,7 @@ def test_input_is_left_alone(scene):
         ({"k_sigma": 0.0}, "k_sigma is 0.0; give a positive number"),
         ({"regularization": -1.0}, "regularization is -1.0; give"),
         ({"uncertainty": 2}, "uncertainty is 2; give a whole number, 4 or more"),
-        ({"device": "gpu"}, "device is 'gpu'; choose from auto, cpu, cuda"),
+        ({"device": "gpu"}, "device is 'gpu', but the network alone runs on a device"),
         ({"n_scales": 9}, "n_scales is 9; frames of"),
         ({"noise": np.ones((3, 4))}, r"noise has shape \(3, 4\); the image has"),
         ({"noise": 0.0}, "noise is zero, negative or NaN on 2236 pixels"),
@@ -246,6 +246,10 @@ def test_input_is_left_alone(scene):
         ({"mask": np.ones((43, 52), bool)}, "no pixel of the image is good"),
         ({"mask": np.ones((5, 5), bool)}, r"mask has shape \(5, 5\)"),
         ({"dictionary": "curvelet"}, "curvelet"),
+        ({"psf_error": 1.0}, "psf_error is 1.0; give a fraction of the PSF, at least 0 and below 1"),
+        ({"psf_error": -0.1}, "psf_error is -0.1; give a fraction"),
+        ({"psf_error": np.nan}, "psf_error is nan; give a fraction"),
+        ({"saturated": np.ones((5, 5), bool)}, r"saturated has shape \(5, 5\); the image has \(43, 52\)"),
     ],
 )
 def test_bad_options_are_named(scene, options, message):
