@@ -53,14 +53,16 @@ def fit_saturated(model, data, weight, cores, psf, known=None):
     """
     u, width = model.upsample, float(fwhm_pix(psf)) / model.upsample
     rest, fitted = data.astype(np.float64), np.zeros(data.shape)
-    variance, found, confirmed = np.zeros(data.shape), [], np.zeros(data.shape, bool)
+    variance, found, refuted = np.zeros(data.shape), [], np.zeros(data.shape, bool)
     proven = model.embed(np.zeros(cores.shape, bool) if known is None else known)
-    for middle, radius, hole in holes(data, weight, model.embed(cores), width):
+    for middle, radius, hole in holes(data, weight, model.embed(cores), width, model.frame):
         half = int(min(np.ceil(radius + WINGS * width), LARGEST, *(n // (2 * u) for n in psf.shape)))
         one = _fit_one(model, rest, weight, middle, half, radius, u, width) if half > radius else None
-        if one is None or not (proven[hole].any() or _is_star(*one, data[hole], width)):
+        if one is None:
             continue
-        confirmed[hole] = True
+        if not (proven[hole].any() or _is_star(*one, data[hole], width)):
+            refuted[hole] = True
+            continue
         point, errors, _ = one
         image = model.apply(point_image(model, point).astype(np.float32)).astype(np.float64)
         distance = np.hypot(*(np.arange(n)[np.s_[:, None] if axis == 0 else np.s_[None]] - m
@@ -69,32 +71,32 @@ def fit_saturated(model, data, weight, cores, psf, known=None):
         rest, fitted = rest - image, fitted + image
         found.append(point)
     points = Points(*(np.concatenate(x) for x in zip(*found))) if found else Points(*np.empty((3, 0)))
-    return points, fitted, variance, cores & ~(confirmed | proven)[model.frame]
+    return points, fitted, variance, cores & refuted[model.frame]
 
 
-def holes(data, weight, cores, width):
+def holes(data, weight, cores, width, frame):
     """Middle, radius and pixels of the holes in bright stars, the largest first.
 
-    A hole is a connected set of pixels without weight that holds a saturated one, or whose rim is brighter than 30
-    sigma. A bleed trail is long and thin: the middle is where the hole is widest.
+    A hole is a connected set of pixels of the frame without weight that holds a saturated one or half of a PSF's core,
+    and whose rim is brighter than 30 sigma. A bleed trail is long and thin: the middle is where the hole is widest, and
+    the rim is that of the middle.
     """
-    good = weight > 0
-    labels, count = scipy.ndimage.label(~good, np.ones((3, 3), bool))
-    outer = labels[0, 0]  # the margin
+    good, inside = weight > 0, np.zeros(weight.shape, bool)
+    inside[frame] = True
+    labels, count = scipy.ndimage.label(inside & ~good, np.ones((3, 3), bool))
     found = []
     for number, place in enumerate(scipy.ndimage.find_objects(labels, count), 1):
-        if number == outer or place is None:
-            continue
         place = tuple(slice(max(s.start - 2, 0), s.stop + 2) for s in place)
         hole = labels[place] == number
+        depth = scipy.ndimage.distance_transform_edt(hole)
+        widest = np.argwhere(depth > 0.9 * depth.max()).mean(axis=0)
         rim = scipy.ndimage.binary_dilation(hole, iterations=2) & good[place]
+        rim &= np.hypot(*(np.indices(hole.shape) - widest[:, None, None])) < depth.max() + 3.0
         if not rim.any():
             continue
         bright = np.median(data[place][rim] * np.sqrt(weight[place][rim])) > BRIGHT
         if not bright or not (cores[place][hole].any() or hole.sum() > 0.5 * width**2):
             continue
-        depth = scipy.ndimage.distance_transform_edt(hole)
-        widest = np.argwhere(depth > 0.9 * depth.max()).mean(axis=0)
         corner = [s.start for s in place]
         pixels = tuple((np.argwhere(hole) + corner).T)
         found.append((widest + corner, float(depth.max()), pixels))
