@@ -7,16 +7,22 @@ import numpy as np
 import scipy.ndimage
 
 from deconjugate.astro.shape import fwhm_pix
-from deconjugate.astro.stars import half_sample_mode
+from deconjugate.astro.star_locus import width_locus
+from deconjugate.astro.star_shapes import flattened, peak_shapes
 
 DETECTION = 5.0  # sigmas of a peak that counts as a neighbour
 BRIGHTEST = 400  # peaks whose shape is looked at
-REACH = 12  # half the side of the window in which it is
+WITNESS = 12.0  # sigmas of a peak, too faint for a star, that still tells which width is that of points
+REACH = 12  # half the side of the window in which a width is first guessed
 LEAST_WIDTH = 1.25  # pixels: a hot pixel or cosmic ray shows 1.1
-WIDTH_SCATTER = 0.15  # of the common width by which a star may differ
+MOST_ELONGATED = 0.4  # 1 - axis ratio of a star
+MOST_MISFIT = 0.1  # of the peak, from a Moffat
 CLEAR = 2.0  # FWHM around a star without a rival
 RIVAL = 0.1  # of its height
 INNER = 1.0  # FWHM around a star without a bad pixel
+FLAT = 0.15  # of a core's height that its flanks miss, where it is saturated
+LEAST_SAMPLED = 2.3  # pixels of FWHM, from which on flanks foretell a core
+SAME_LEVEL = 0.8, 1.3  # of the height of saturated cores: above the first nothing is trusted, below the second must all be
 
 
 class Candidates(NamedTuple):
@@ -30,10 +36,11 @@ class Candidates(NamedTuple):
 
 
 def find_stars(light, rms, bad, *, saturation=np.inf, min_snr=30.0, max_stars=100):
-    """Bright peaks, alone, unsaturated and whole, of the width that most of the narrow ones share.
+    """Bright peaks, alone, unsaturated and whole, of the width that point sources have in this frame.
 
-    Point sources are the narrowest sources of a frame and share one width: they are taken to be the densest clump
-    among the narrower half of the widths (the half-sample mode).
+    Widths are those of elliptical Moffats fitted to the peaks; which of them is that of a point source is decided by
+    :func:`deconjugate.astro.star_locus.width_locus`. A peak that is lower than its flanks foretell is saturated,
+    whatever the header says, and so is all that reaches its height.
 
     Parameters
     ----------
@@ -46,7 +53,7 @@ def find_stars(light, rms, bad, *, saturation=np.inf, min_snr=30.0, max_stars=10
         Sources whose peak reaches this, in units of ``light``, are left out.
     min_snr : float, > 0
         Peak over noise; larger values mean fewer and better stars.
-    max_stars : int, >= 3
+    max_stars : int, >= 1
         The brightest so many are kept.
 
     Returns
@@ -56,7 +63,7 @@ def find_stars(light, rms, bad, *, saturation=np.inf, min_snr=30.0, max_stars=10
     Raises
     ------
     ValueError
-        Fewer than three stars are found; the message says why others were left out.
+        No star is found; the message says why others were left out.
 
     Example
     -------
@@ -75,32 +82,54 @@ def find_stars(light, rms, bad, *, saturation=np.inf, min_snr=30.0, max_stars=10
     heights = light[tuple(peaks.T)]
     order = np.argsort(heights)[::-1]
     peaks, heights = peaks[order], heights[order]
-    bright = np.flatnonzero(heights > min_snr * rms[tuple(peaks.T)])[:BRIGHTEST]
+    snr = heights / rms[tuple(peaks.T)]
+    looked = np.flatnonzero(snr > min(WITNESS, min_snr))[:BRIGHTEST]
     rejected = {"saturated": 0, "near the edge": 0, "near bad pixels": 0, "crowded": 0, "of another width": 0}
     sound = []
-    for i in bright:
+    for i in looked:
         reason = _fault(light, bad, peaks, heights, saturation, i, 3.0)
-        if reason:
-            rejected[reason] += 1
-        else:
+        if not reason:
             sound.append(i)
-    widths = np.array([fwhm_pix(light[_around(peaks[i], light.shape)]) for i in sound])
-    real = widths > LEAST_WIDTH
-    if np.count_nonzero(real) < 3:
-        rejected["of another width"] += len(sound) - np.count_nonzero(real)
-        raise ValueError(_too_few(np.count_nonzero(real), min_snr, rejected))
-    width = half_sample_mode(widths[real & (widths <= np.median(widths[real]))])
+        elif snr[i] > min_snr:
+            rejected[reason] += 1
+    sound = np.array(sound, dtype=int)
+    guesses = np.array([fwhm_pix(light[_around(peaks[i], light.shape)]) for i in sound])
+    shapes = peak_shapes(light, rms, bad, peaks[sound], guesses)
+    round_ = (shapes.ellipticity < MOST_ELONGATED) & (shapes.misfit < MOST_MISFIT)
+    point = (shapes.fwhm_pix > LEAST_WIDTH) & round_ & (shapes.fwhm_error < 0.2 * shapes.fwhm_pix)
+    flat = np.zeros(len(sound), bool)
+    wide = np.flatnonzero(point & (shapes.fwhm_pix > LEAST_SAMPLED))
+    flat[wide] = flattened(light, rms, bad, peaks[sound[wide]], shapes.fwhm_pix[wide]) > FLAT
+    flat |= _as_high(heights[sound], flat)
+    rejected["saturated"] += np.count_nonzero(flat & (snr[sound] > min_snr))
+    kept = point & ~flat
+    rejected["of another width"] += np.count_nonzero(~point & ~flat & (snr[sound] > min_snr))
+    sound, widths, errors = sound[kept], shapes.fwhm_pix[kept], shapes.fwhm_error[kept]
+    if not len(sound):
+        raise ValueError(_none(min_snr, rejected))
+    width, members = width_locus(widths, errors, peaks[sound, ::-1], light.shape)
     stars = []
-    for i, own in zip(sound, widths):
-        reason = "of another width" if abs(own - width) > WIDTH_SCATTER * width else None
-        reason = reason or _fault(light, bad, peaks, heights, saturation, i, width)
+    for i, member in zip(sound, members):
+        if snr[i] <= min_snr:
+            continue
+        reason = _fault(light, bad, peaks, heights, saturation, i, width) if member else "of another width"
         if reason:
             rejected[reason] += 1
         else:
             stars.append(i)
-    if len(stars) < 3:
-        raise ValueError(_too_few(len(stars), min_snr, rejected))
+    if not stars:
+        raise ValueError(_none(min_snr, rejected))
     return Candidates(peaks[stars[:max_stars]], peaks, heights, width, rejected)
+
+
+def _as_high(heights, flat):
+    """Peaks that reach the height at which others are flat, where no sound peak is higher than that."""
+    if not flat.any():
+        return flat
+    level = np.median(heights[flat])
+    if np.any(heights[~flat] > SAME_LEVEL[1] * level):  # some other fault then
+        return flat
+    return heights > SAME_LEVEL[0] * level
 
 
 def _peaks(light, rms, bad):
@@ -141,9 +170,9 @@ def _around(peak, shape, reach=REACH):
     return tuple(slice(max(p - reach, 0), min(p + reach + 1, n)) for p, n in zip(peak, shape))
 
 
-def _too_few(count, min_snr, rejected):
+def _none(min_snr, rejected):
     reasons = ", ".join(f"{n} {reason}" for reason, n in rejected.items() if n) or "no brighter peak at all"
     return (
-        f"only {count} stars fit to show the PSF, with a peak of {min_snr:g} sigma or more (left out: {reasons}); "
-        "3 are needed: lower min_snr (--min-snr), or give the width of the PSF yourself (--fwhm)"
+        f"no star fits to show the PSF, with a peak of {min_snr:g} sigma or more (left out: {reasons}): lower min_snr "
+        "(--min-snr), measure the PSF on a neighbouring field of the same night, or give its width (--fwhm)"
     )
