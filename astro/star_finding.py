@@ -22,7 +22,7 @@ RIVAL = 0.1  # of its height
 INNER = 1.0  # FWHM around a star without a bad pixel
 FLAT = 0.15  # of a core's height that its flanks miss, where it is saturated
 LEAST_SAMPLED = 2.3  # pixels of FWHM, from which on flanks foretell a core
-SAME_LEVEL = 0.8, 1.3  # of the height of saturated cores: above the first nothing is trusted, below the second must all be
+SAME_LEVEL = 0.8, 1.3  # of the height of saturated cores: none above is trusted, all must be below
 
 
 class Candidates(NamedTuple):
@@ -101,9 +101,9 @@ def find_stars(light, rms, bad, *, saturation=np.inf, min_snr=30.0, max_stars=10
     wide = np.flatnonzero(point & (shapes.fwhm_pix > LEAST_SAMPLED))
     flat[wide] = flattened(light, rms, bad, peaks[sound[wide]], shapes.fwhm_pix[wide]) > FLAT
     flat |= _as_high(heights[sound], flat)
-    rejected["saturated"] += np.count_nonzero(flat & (snr[sound] > min_snr))
+    rejected["saturated"] += int(np.count_nonzero(flat & (snr[sound] > min_snr)))
     kept = point & ~flat
-    rejected["of another width"] += np.count_nonzero(~point & ~flat & (snr[sound] > min_snr))
+    rejected["of another width"] += int(np.count_nonzero(~point & ~flat & (snr[sound] > min_snr)))
     sound, widths, errors = sound[kept], shapes.fwhm_pix[kept], shapes.fwhm_error[kept]
     if not len(sound):
         raise ValueError(_none(min_snr, rejected))

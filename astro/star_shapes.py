@@ -1,4 +1,4 @@
-"""Width, ellipticity and flatness of the bright peaks of an image: what tells stars from galaxies and saturated ones."""
+"""Width, ellipticity and flatness of bright peaks: what tells stars from galaxies and from saturated ones."""
 
 from typing import NamedTuple
 
@@ -47,11 +47,8 @@ def peak_shapes(light, rms, bad, peaks, fwhm):
     >>> [round(float(v[0]), 2) for v in shapes]
     [2.7, 0.09, 0.0, 0.0]
     """
-    outcome = [np.empty(0)] * 4
-    if len(peaks):
-        parts = [_fit(*part) for part in _stamps(light, rms, bad, peaks, fwhm)]
-        outcome = [np.concatenate(values) for values in zip(*parts)]
-    return Shapes(*outcome)
+    parts = [_fit(*part) for part in _stamps(light, rms, bad, peaks, fwhm)]
+    return Shapes(*(np.concatenate(values) for values in zip(*parts))) if parts else Shapes(*[np.empty(0)] * 4)
 
 
 def flattened(light, rms, bad, peaks, fwhm):
@@ -78,6 +75,8 @@ def flattened(light, rms, bad, peaks, fwhm):
 
 def _stamps(light, rms, bad, peaks, fwhm, together=64):
     """Some peaks at a time: stamps, noise, good pixels within the reach of a fit, first widths."""
+    if not len(peaks):
+        return
     fwhm = np.clip(fwhm, 1.5, 15.0)
     half = int(np.ceil(REACH * fwhm.max())) + 1
     padded = [np.pad(x, half, constant_values=c) for x, c in ((light, 0.0), (rms, 1.0), (bad, True))]
