@@ -1,5 +1,6 @@
 """A PSF known from samples, put on the fine grid."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from deconjugate.astro.shape import windowed_centroid
 
 # Where the native pixel passes less than this of a frequency, it is not divided by less: only noise is there.
 PIXEL_FLOOR = 0.1
+WORTH_A_WORD = 1e-3  # of the flux, lost where a PSF is cropped
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +41,6 @@ class Samples:
 
     def fine(self, upsample, center, position, max_size):
         samples = check_psf_array(self.at(position))
-        spans = [round(n * upsample / q) for n, q in zip(samples.shape, self.oversampling)]
-        if max_size is not None and max(spans) > max_size:
-            raise ValueError(
-                f"the PSF of {samples.shape} samples is larger than the image: it spans {max(spans)} fine pixels, "
-                f"the image {max_size}; crop the PSF"
-            )
         middle = [(n - 1) / 2 for n in samples.shape] if center == "keep" else windowed_centroid(samples)
         sizes, transforms = [], []
         for n, c, q in zip(samples.shape, middle, self.oversampling):
@@ -53,7 +49,9 @@ class Samples:
             sizes.append(size)
             transforms.append(self._resampling(n, c, q, upsample, size))
         p = transforms[0] @ samples @ transforms[1].T
-        return p / p.sum()
+        p /= p.sum()
+        spans = [round(n * upsample / q) for n, q in zip(samples.shape, self.oversampling)]
+        return p if max_size is None or max(spans) <= max_size else _cropped(p, int(max_size))
 
     def _resampling(self, n, middle, oversampling, upsample, size):
         """(size, n) matrix: band-limited interpolation to the fine grid, the pixel response of one axis corrected."""
@@ -74,6 +72,20 @@ class Samples:
         fine = 2.0 * np.pi * np.outer(np.arange(size) - size // 2, f)
         given = 2.0 * np.pi * np.outer(g, np.arange(n) - middle)
         return (weight * np.cos(fine)) @ np.cos(given) + (weight * np.sin(fine)) @ np.sin(given)
+
+
+def _cropped(p, max_size):
+    """The middle of p, no more than so many pixels, an odd number, along each axis, sum 1."""
+    half = max((max_size - 1) // 2, 0)
+    middle = p[tuple(slice(max(n // 2 - half, 0), n // 2 + half + 1) for n in p.shape)]
+    lost = 1.0 - middle.sum()
+    if abs(lost) > WORTH_A_WORD:
+        warnings.warn(
+            f"the PSF, {max(p.shape)} fine pixels wide, is larger than the image, {max_size}: it is cropped, and "
+            f"{lost:.1%} of its flux is lost",
+            stacklevel=4,
+        )
+    return middle / middle.sum()
 
 
 def check_psf_array(array, name="psf"):
