@@ -21,6 +21,11 @@ class PSF:
 
     Make one with :meth:`from_array`, :meth:`moffat`, :meth:`gaussian`, :meth:`from_file` or :meth:`from_epsf`.
 
+    Attributes
+    ----------
+    error : float or None
+        Estimate of the sum of |PSF - true PSF|, both of sum 1, by whoever made it; None where nobody said.
+
     Example
     -------
     >>> p = PSF.moffat(3.5, beta=3.0).fine(2)
@@ -28,14 +33,14 @@ class PSF:
     (1, 1.0)
     """
 
-    def __init__(self, model):
-        self._model = model
+    def __init__(self, model, *, error=None):
+        self._model, self.error = model, check_error(error)
 
     def __repr__(self):
         return f"PSF({self._model.describe()})"
 
     @classmethod
-    def from_array(cls, array, *, oversampling=1, includes_pixel=True):
+    def from_array(cls, array, *, oversampling=1, includes_pixel=True, error=None):
         """A PSF from its samples.
 
         Parameters
@@ -47,6 +52,8 @@ class PSF:
         includes_pixel : bool
             True: the effective PSF, native pixel response included, as stars, PSFEx and ePSF models show it,
             whatever the oversampling. False: the optical PSF alone.
+        error : float, >= 0, optional
+            How wrong it may be: see :attr:`error`.
 
         Raises
         ------
@@ -62,10 +69,10 @@ class PSF:
         (33, 33)
         """
         array = check_psf_array(array)
-        return cls(Samples(array[None], check_oversampling(oversampling), bool(includes_pixel)))
+        return cls(Samples(array[None], check_oversampling(oversampling), bool(includes_pixel)), error=error)
 
     @classmethod
-    def moffat(cls, fwhm_pix, *, beta=3.0, ellipticity=0.0, pa=0.0, includes_pixel=True):
+    def moffat(cls, fwhm_pix, *, beta=3.0, ellipticity=0.0, pa=0.0, includes_pixel=True, error=None):
         """A Moffat profile, I(r) ~ (1 + r^2 / alpha^2)^-beta.
 
         Parameters
@@ -80,6 +87,8 @@ class PSF:
             1 - minor / major axis.
         pa : float
             Angle of the major axis, degrees counter-clockwise from the first image axis (x, columns).
+        error : float, >= 0, optional
+            How wrong it may be: see :attr:`error`.
 
         Raises
         ------
@@ -88,15 +97,15 @@ class PSF:
         """
         if not (np.isfinite(beta) and beta > 1.0):
             raise ValueError(f"beta is {beta}; a Moffat profile has finite flux for beta > 1 only, 3 is usual")
-        return cls(Profile.of_width(float(beta), fwhm_pix, ellipticity, pa, includes_pixel))
+        return cls(Profile.of_width(float(beta), fwhm_pix, ellipticity, pa, includes_pixel), error=error)
 
     @classmethod
-    def gaussian(cls, fwhm_pix, *, ellipticity=0.0, pa=0.0, includes_pixel=True):
+    def gaussian(cls, fwhm_pix, *, ellipticity=0.0, pa=0.0, includes_pixel=True, error=None):
         """A Gaussian profile; parameters as for :meth:`moffat`."""
-        return cls(Profile.of_width(np.inf, fwhm_pix, ellipticity, pa, includes_pixel))
+        return cls(Profile.of_width(np.inf, fwhm_pix, ellipticity, pa, includes_pixel), error=error)
 
     @classmethod
-    def from_file(cls, path, *, oversampling=None, pixel_scale=None, ext=None):
+    def from_file(cls, path, *, oversampling=None, pixel_scale=None, ext=None, error=None):
         """A PSF from a FITS file: an image (effective PSF, any centring) or a PSFEx model (.psf).
 
         A PSFEx model is a polynomial over the frame: see ``position`` in :meth:`fine`.
@@ -111,6 +120,9 @@ class PSF:
             Arcseconds per pixel of the image that the PSF is for.
         ext : int or str, optional
             Extension by number or name, for files of several PSFs: the chips of a camera, say.
+        error : float, >= 0, optional
+            How wrong it may be, see :attr:`error`; default what the file says (PSFERROR), else None. PSFEx's own
+            files do not say: their CHI2 holds an error of the model that PSFEx was told to allow for.
 
         Raises
         ------
@@ -124,23 +136,24 @@ class PSF:
         """
         from deconjugate.astro.psfex import read_psf
 
-        return cls(read_psf(path, oversampling=oversampling, pixel_scale=pixel_scale, ext=ext))
+        model, said = read_psf(path, oversampling=oversampling, pixel_scale=pixel_scale, ext=ext)
+        return cls(model, error=said if error is None else error)
 
     @classmethod
-    def from_epsf(cls, model):
+    def from_epsf(cls, model, *, error=None):
         """A PSF from a photutils ``ImagePSF``, ``EPSFModel`` or ``GriddedPSFModel``.
 
         Or from any object with ``data`` and ``oversampling``; one with ``grid_xypos`` too varies over the image.
         """
         try:
             data, oversampling = model.data, np.asarray(model.oversampling, dtype=float)
-        except AttributeError as error:
-            raise TypeError(f"{type(model).__name__} is no ePSF model: it has no .data and .oversampling") from error
+        except AttributeError as cause:
+            raise TypeError(f"{type(model).__name__} is no ePSF model: it has no .data and .oversampling") from cause
         if hasattr(model, "grid_xypos"):
             from deconjugate.astro.psf_grid import sample_grid
 
-            return cls(sample_grid(data, model.grid_xypos, oversampling))
-        return cls.from_array(data, oversampling=oversampling)
+            return cls(sample_grid(data, model.grid_xypos, oversampling), error=error)
+        return cls.from_array(data, oversampling=oversampling, error=error)
 
     @property
     def varies(self):
@@ -170,7 +183,7 @@ class PSF:
             Where in the image, pixels from 0, for a PSF that varies over it; default the middle of its range.
         max_size : int, optional
             Largest side in fine pixels, that of the image: an analytic profile, which has no size of its own, is cut
-            to it; samples that span more are refused.
+            to it; samples that span more are cropped to it, and a warning says which share of the flux is lost.
 
         Returns
         -------
@@ -179,8 +192,13 @@ class PSF:
         Raises
         ------
         ValueError
-            upsample is not a positive whole number; center is unknown; position is not a pair; samples span more than
-            max_size.
+            upsample is not a positive whole number; center is unknown; position is not a pair; the FWHM of an analytic
+            profile exceeds max_size.
+
+        Warns
+        -----
+        UserWarning
+            Samples were cropped, and more than 0.1 per cent of their flux was lost.
         """
         if isinstance(upsample, bool) or upsample != int(upsample) or upsample < 1:
             raise ValueError(f"upsample is {upsample!r}; give a whole number, 1 or more")
@@ -189,3 +207,12 @@ class PSF:
         if position is not None and (np.shape(position) != (2,) or not np.all(np.isfinite(position))):
             raise ValueError(f"position is {position!r}; give two pixel coordinates (x, y)")
         return self._model.fine(int(upsample), center, position, max_size)
+
+
+def check_error(error):
+    """The error of a PSF as a float, or None where it is unknown."""
+    if error is None:
+        return None
+    if not (np.isfinite(error) and error >= 0.0):
+        raise ValueError(f"error is {error}; give the sum of |PSF - true PSF|, from 0, or None where it is unknown")
+    return float(error)

@@ -37,18 +37,30 @@ def read_psf(path, *, oversampling=None, pixel_scale=None, ext=None):
         It has no such extension.
     ValueError
         It holds neither a 2-D image nor a model this reads; it holds several chips and ext does not say which.
+
+    Returns
+    -------
+    Samples, and its error by the card PSFERROR, None where there is none.
     """
     with open_fits(path) as hdus:
         tables = [hdu for hdu in hdus if _is_psfex(hdu)]
         if tables:
-            return _psfex(*_chip(hdus, tables, ext, path), path)
+            table, row = _chip(hdus, tables, ext, path)
+            return _psfex(table, row, path), _error(table.header)
         chosen = list(hdus) if ext is None else [hdus[find_image(hdus, ext, path)]]
         for hdu in chosen:
             if hdu.is_image and hdu.data is not None and hdu.data.ndim == 2:
                 step = _samples_per_pixel(hdu.header, oversampling, pixel_scale, path)
                 array = check_psf_array(hdu.data, f"the PSF in {path}")
-                return Samples(array[None], (step, step), True)
+                return Samples(array[None], (step, step), True), _error(hdu.header)
     raise ValueError(f"{path} holds neither a 2-D image nor a PSFEx model (a table with PSF_MASK)")
+
+
+def _error(header):
+    """What the file says of its own error; a card that holds no number says nothing."""
+    said = header.get("PSFERROR")
+    known = isinstance(said, int | float) and not isinstance(said, bool) and np.isfinite(said) and said >= 0.0
+    return float(said) if known else None
 
 
 def psfex_chips(path):

@@ -8,6 +8,7 @@ from deconjugate.astro.star_fit import spline_coefficients, spline_samples
 from deconjugate.astro.stars import BETA_RANGE
 
 REACH = 3.0  # FWHM around a star in which the profile is fitted
+USUAL_BETA, BETA_SPREAD = 3.0, 0.25  # of seeing, and the scatter of its logarithm
 PASSES = 3  # of stars from profile, profile from stars
 
 
@@ -34,14 +35,22 @@ def outside(parameters, radius):
 
 
 def profile_samples(parameters, grid, oversampling):
-    """The Moffat on a grid of ``grid`` samples to each side, of sum 1 over native pixels were it infinite."""
+    """The Moffat on a grid of ``grid`` samples to each side, of sum 1 over native pixels were it infinite.
+
+    Parameters that are arrays (n,) make as many: (n, 2 grid + 1, 2 grid + 1).
+    """
     side = np.arange(-grid, grid + 1) / oversampling
+    parameters = [np.asarray(v)[..., None, None] for v in parameters]
     alpha2 = (0.5 * np.exp(parameters[0])) ** 2 / (2.0 ** (1.0 / parameters[1]) - 1.0)
     return moffat(parameters, side[:, None], side) * (parameters[1] - 1.0) / (np.pi * alpha2)
 
 
-def fit_profile(stars, fwhm, error):
+def fit_profile(stars, fwhm, error, start=None, passes=PASSES):
     """Parameters of the Moffat that fits all stars best; flux, place and level of the stars are fitted along.
+
+    .. math:: \\log w, e_+, e_\\times = \\sum_k \\phi_k(x) \\, p_k
+
+    with the polynomials phi of ``stars.basis``; beta is one for all. Stars that say little of beta leave it near 3.
 
     Parameters
     ----------
@@ -51,27 +60,62 @@ def fit_profile(stars, fwhm, error):
         A first guess, native pixels.
     error : float
         Relative error of the profile that is allowed for.
+    start : (K, 4) array, optional
+        First guess of all parameters.
+    passes : int
+        Of stars from profile, profile from stars.
+
+    Returns
+    -------
+    (K, 4) array
+        log FWHM, beta, e+ and ex by polynomial; that of beta is zero beyond the first.
+    covariance : (3 K + 1, 3 K + 1) array
+        Of log FWHM (K), beta, e+ (K) and ex (K), by noise and ``error``.
     """
-    parameters = np.array([np.log(fwhm), 3.0, 0.0, 0.0])
-    low, high = (np.log(0.5 * fwhm), BETA_RANGE[0], -0.7, -0.7), (np.log(2.0 * fwhm), BETA_RANGE[1], 0.7, 0.7)
-    for _ in range(PASSES):
-        c = spline_coefficients(profile_samples(parameters, stars.grid, stars.oversampling))
+    k = stars.basis.shape[1]
+    p = np.zeros((k, 4)) if start is None else np.array(start, dtype=float)
+    if start is None:
+        p[0] = np.log(fwhm), USUAL_BETA, 0.0, 0.0
+    low, high = np.full((k, 4), -0.5), np.full((k, 4), 0.5)
+    low[0], high[0] = (np.log(0.4 * fwhm), BETA_RANGE[0], -0.7, -0.7), (np.log(2.5 * fwhm), BETA_RANGE[1], 0.7, 0.7)
+    for _ in range(passes):
+        c = spline_coefficients(profile_samples(at_stars(p, stars.basis), stars.grid, stars.oversampling))
         stars.refit(c, stars.weight(c, error), passes=5, radius=REACH * fwhm)
         fit = scipy.optimize.least_squares(
             _misfit(stars, c, error, REACH * fwhm),
-            parameters,
-            bounds=(low, high),
+            np.clip(_packed(p), _packed(low), _packed(high)),
+            bounds=(_packed(low), _packed(high)),
             loss="soft_l1",
             x_scale="jac",
             ftol=1e-5,
             max_nfev=20,
         )
-        parameters = fit.x
-    return parameters
+        p = _unpacked(fit.x, k)
+    return p, np.linalg.pinv(fit.jac.T @ fit.jac)
+
+
+def at_stars(parameters, basis):
+    """Parameters of the profile of each star, or of all where they are the same: 4 rows, as :func:`moffat` takes."""
+    if len(parameters) == 1:
+        return parameters[0]
+    each = (basis @ parameters).T
+    each[2:] *= np.minimum(1.0, 0.8 / np.maximum(np.hypot(each[2], each[3]), 1e-9))
+    each[1] = parameters[0, 1]
+    return each
+
+
+def _packed(parameters):
+    return np.concatenate([parameters[:, 0], parameters[:1, 1], parameters[:, 2], parameters[:, 3]])
+
+
+def _unpacked(x, k):
+    p = np.zeros((k, 4))
+    p[:, 0], p[0, 1], p[:, 2], p[:, 3] = x[:k], x[k], x[k + 1 : 2 * k + 1], x[2 * k + 1 :]
+    return p
 
 
 def _misfit(stars, c, error, reach):
-    """Residuals of all good pixels in sigmas as a function of the parameters."""
+    """Residuals of all good pixels in sigmas, and what is known of beta, as a function of the parameters."""
     weight = np.sqrt(stars.weight(c, error))
     rows, columns = (np.arange(-stars.half, stars.half + 1) - p[:, None] for p in stars.places.T)
     y, x = np.broadcast_arrays(rows[:, :, None], columns[:, None, :])
@@ -81,13 +125,17 @@ def _misfit(stars, c, error, reach):
     w2 = w * w
     ones, sums = np.maximum(np.bincount(star, w2, n), 1e-300), np.bincount(star, w2 * data, n)
 
-    def misfit(parameters):
+    def misfit(packed):
         """The best flux and level of every star go with the profile: wings and level tell apart only together."""
+        parameters = at_stars(_unpacked(packed, stars.basis.shape[1]), stars.basis)
+        if np.ndim(parameters[0]):
+            parameters = [v[star] for v in parameters]
         shape = moffat(parameters, y, x)
         mean = np.bincount(star, w2 * shape, n) / ones
         own = shape - mean[star]
         flux = np.bincount(star, w2 * own * data, n) / np.maximum(np.bincount(star, w2 * own * own, n), 1e-300)
-        return w * (data - (sums / ones)[star] - flux[star] * own)
+        beta = np.log(packed[stars.basis.shape[1]] / USUAL_BETA) / BETA_SPREAD
+        return np.append(w * (data - (sums / ones)[star] - flux[star] * own), beta)
 
     return misfit
 
@@ -122,7 +170,7 @@ def relative_widths(stars, c):
     """Width of every star over that of the PSF, from the change of the PSF with its scale, to first order."""
     samples = spline_samples(c)
     side = np.arange(-stars.grid, stars.grid + 1.0)
-    slope_y, slope_x = np.gradient(samples)
+    slope_y, slope_x = np.gradient(samples, axis=(-2, -1))
     wider = spline_coefficients(-(side[:, None] * slope_y + side * slope_x) - 2.0 * samples)
     terms = np.stack([stars.model(wider), stars.model(c), np.ones_like(stars.stamps)], axis=1)
     weight = stars.weight(c, 0.02)

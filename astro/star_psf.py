@@ -3,31 +3,18 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.ndimage
 
 from deconjugate.astro.psf import PSF
-from deconjugate.astro.shape import fwhm_pix, windowed_centroid
+from deconjugate.astro.psf_samples import Samples
+from deconjugate.astro.shape import fwhm_pix
+from deconjugate.astro.star_build import ANALYTIC, PSF_ERROR, build, cut_stars
+from deconjugate.astro.star_error import error_of, misfit_floors, misfits
 from deconjugate.astro.star_finding import find_stars
-from deconjugate.astro.star_fit import Stars, spline_coefficients, spline_samples
-from deconjugate.astro.star_profile import (
-    ellipse,
-    fit_profile,
-    outside,
-    profile_samples,
-    relative_widths,
-    width_gradient,
-)
+from deconjugate.astro.star_fit import spline_samples
+from deconjugate.astro.star_profile import ellipse, relative_widths, width_gradient
+from deconjugate.astro.star_surface import ORDERS
 
 SAMPLES = 5.0  # per FWHM, at least: what a spline needs
-RADIUS = 4.0  # FWHM of the stars' stamps
-WINGS = 2.0  # beta of the brightest wings that are expected
-OUTER = 8.0  # FWHM at most of the PSF that is written
-OUTSIDE = 0.003  # of the light, beyond its edge
-FITTED = 3.0  # FWHM around a star in which its flux, place and level are fitted
-ROUNDS = 3  # of stars from PSF, PSF from stars
-PSF_ERROR = 0.01  # of a pixel of the model: bright stars do not decide alone
-STRENGTHS = (0.03, 0.1, 0.3, 1.0)  # by which the PSF may depart from its profile, tried on stars that are left out
-OUTLIER = 5.0  # scatters of the misfit beyond which a star is left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,25 +24,30 @@ class StarPSF:
     Attributes
     ----------
     array : (odd, odd) array
-        The effective PSF, sum 1, ``oversampling`` samples per pixel, centred on its middle sample.
+        The effective PSF in the middle of the frame, sum 1, ``oversampling`` samples per pixel, centred on its middle
+        sample.
     oversampling : int
     psf : deconjugate.astro.PSF
-        The same, as :func:`deconjugate.astro.deconvolve` takes it.
+        The same as :func:`deconjugate.astro.deconvolve` takes it, over the whole frame where ``order`` is not 0.
+    order : int
+        Of the polynomials in the position that the PSF follows; 0 where it is one for the frame.
     fwhm_pix, ellipticity, pa : float
         Of the effective PSF, native pixels; 1 - minor / major axis and the angle of the major axis, degrees
         counter-clockwise from the x axis, from its Gaussian-weighted second moments.
     beta : float
-        Exponent of the Moffat that it was built on.
+        Exponent of the Moffat that it was built on; with fewer than three stars it is this Moffat.
     error : float
-        Estimate of ||PSF - truth||_1 from its scatter: half of the stars against the other half. What all stars share
-        (a variation over the frame, a nonlinear detector) it cannot tell.
+        Estimate of ||PSF - truth||_1, the truth being that at any place of the frame: see
+        :func:`deconjugate.astro.star_error.error_of`.
     gradient, gradient_error : float
         Largest relative change of the FWHM across the frame, from a plane through the stars' widths.
     stars : dict of (n,) arrays
         x, y (pixels from 0), flux, snr (of the peak), fwhm_pix, misfit (rms of the residual within one FWHM over the
-        peak, noise taken out).
+        peak, noise taken out), floor (what noise alone may make of it, one sigma).
     residual : (s, s) array
         Mean over the stars of the residual, native pixels, relative to the peak of the star.
+    polynomial : deconjugate.astro.psf_samples.Samples or None
+        Where ``order`` is not 0: samples that are polynomials in the position, as files of PSFEx have them.
     rejected : dict
         How many bright peaks were left out, by reason.
     """
@@ -63,6 +55,7 @@ class StarPSF:
     array: np.ndarray
     oversampling: int
     psf: PSF
+    order: int
     fwhm_pix: float
     ellipticity: float
     pa: float
@@ -72,6 +65,7 @@ class StarPSF:
     gradient_error: float
     stars: dict
     residual: np.ndarray
+    polynomial: Samples | None = None
     rejected: dict = field(default_factory=dict)
 
     @property
@@ -79,16 +73,22 @@ class StarPSF:
         """Stars that it rests on."""
         return len(self.stars["x"])
 
+    @property
+    def analytic(self):
+        """Whether it is a Moffat alone, as one or two stars give it."""
+        return self.count < ANALYTIC
+
     def summary(self, pixel_scale=None):
         """What was measured, in a line."""
         arcsec = "" if pixel_scale is None else f" ({self.fwhm_pix * pixel_scale:.3f} arcsec)"
-        halves = "" if np.isnan(self.error) else f", halves of the stars agree to {self.error:.1%}"
         varies = f"{self.gradient:.1%}, +- {self.gradient_error:.1%}" if np.isfinite(self.gradient_error) else "unknown"
+        followed = f", followed with order {self.order}" if self.order else ""
         residual = np.median(self.stars["misfit"])
         return (
-            f"{self.count} stars, FWHM {self.fwhm_pix:.3f} pixels{arcsec}, ellipticity {self.ellipticity:.3f} at "
-            f"{self.pa:.0f} degrees, Moffat beta {self.beta:.1f}; residuals {residual:.1%} of the "
-            f"peak{halves}; change of the width over the frame {varies}"
+            f"{self.count} star{'s' * (self.count != 1)}, FWHM {self.fwhm_pix:.3f} pixels{arcsec}, "
+            f"ellipticity {self.ellipticity:.3f} at {self.pa:.0f} degrees, Moffat beta {self.beta:.1f}"
+            f"{' alone' * self.analytic}; residuals {residual:.1%} of the peak; error {self.error:.1%} of the flux; "
+            f"change of the width over the frame {varies}{followed}"
         )
 
 
@@ -103,6 +103,7 @@ def measure_psf(
     oversampling=None,
     min_snr=30.0,
     max_stars=100,
+    order="auto",
 ):
     """The effective PSF of an image from its stars.
 
@@ -112,6 +113,9 @@ def measure_psf(
     stars best. PSF and stars (flux, place, local level) are fitted in turns; pixels that the model does not explain, as
     faint neighbours and cosmic rays, are left out, and so are stars of which much is not explained, as galaxies and
     close pairs. How far e may depart from b is decided by stars that are left out of the fit.
+
+    With ``order`` the parameters of b and the correction are polynomials in the position. Fewer than three stars give
+    b alone.
 
     Parameters
     ----------
@@ -131,8 +135,12 @@ def measure_psf(
         Samples per pixel; default as many as make 5 a FWHM. More needs more stars, at different places within a pixel.
     min_snr : float, > 0
         Peak of a star over noise.
-    max_stars : int, >= 3
+    max_stars : int, >= 1
         The brightest so many are used.
+    order : 0, 1, 2 or "auto"
+        Of the polynomials that the PSF follows over the frame; fewer than 12 stars show no order 1, fewer than 24 no
+        order 2, and the highest that they show is taken then. "auto": the lowest that explains stars which are left out
+        of the fit no worse than a higher one, by three standard errors.
 
     Returns
     -------
@@ -141,7 +149,7 @@ def measure_psf(
     Raises
     ------
     ValueError
-        Fewer than three stars fit; an argument is out of its interval.
+        No star fits; an argument is out of its interval.
 
     Source
     ------
@@ -165,8 +173,10 @@ def measure_psf(
         raise ValueError(f"oversampling is {oversampling!r}; give a whole number from 1 to 10")
     if not (np.isfinite(min_snr) and min_snr > 0.0):
         raise ValueError(f"min_snr is {min_snr}; give a positive number")
-    if max_stars != int(max_stars) or max_stars < 3:
-        raise ValueError(f"max_stars is {max_stars}; give a whole number, 3 or more")
+    if max_stars != int(max_stars) or max_stars < 1:
+        raise ValueError(f"max_stars is {max_stars}; give a whole number, 1 or more")
+    if isinstance(order, bool) or order not in (*ORDERS, "auto"):
+        raise ValueError(f'order is {order!r}; choose 0, 1, 2 or "auto"')
     if gain is not None and not (np.isfinite(gain) and gain > 0.0):
         raise ValueError(f"gain is {gain}; give the electrons per unit of the data, a positive number")
     bad = ~np.isfinite(data) if mask is None else ~np.isfinite(data) | np.asarray(mask, dtype=bool)
@@ -183,144 +193,54 @@ def measure_psf(
     light = np.where(bad, 0.0, data - background)
     found = find_stars(light, rms, bad, saturation=saturation - background, min_snr=min_snr, max_stars=int(max_stars))
     q = int(np.clip(np.ceil(SAMPLES / found.fwhm_pix), 1, 5)) if oversampling is None else int(oversampling)
-    stars = _cut(light, np.broadcast_to(rms, light.shape), bad, gain, found, q)
-    return _measured(stars, found, light.shape)
+    stars = cut_stars(light, np.broadcast_to(rms, light.shape), bad, gain, found, q)
+    built = build(stars, found.stars[:, ::-1], found.fwhm_pix, light.shape, order)
+    rejected = {**found.rejected, "unlike the others": built.unlike}
+    return _report(built, found.stars[built.used], rejected, light.shape)
 
 
-def _cut(light, rms, bad, gain, found, oversampling):
-    """Stamps of the stars; what lies nearer to a neighbour than its light reaches is not good."""
-    half = max(6, int(np.ceil(RADIUS * found.fwhm_pix)))
-    padded = [np.pad(x, half, constant_values=c) for x, c in ((light, 0.0), (rms, 1.0), (bad, True))]
-    windows = [tuple(slice(p, p + 2 * half + 1) for p in star) for star in found.stars]
-    stamps, noise, masked = (np.stack([x[window] for window in windows]) for x in padded)
-    good = ~masked
-    y, x = np.indices(stamps.shape[1:]) - half
-    alpha2 = (0.5 * found.fwhm_pix) ** 2 / (2.0 ** (1.0 / 3.0) - 1.0)
-    for star, stamp, keep in zip(found.stars, stamps, good):
-        offset = found.peaks - star
-        near = (np.abs(offset) <= 2 * half).all(axis=1) & offset.any(axis=1)
-        own = max(stamp[half, half], 0.0) * (1.0 + (y * y + x * x) / alpha2) ** -3.0
-        for (row, column), height in zip(offset[near], found.heights[near]):
-            distance2 = (y - row) ** 2 + (x - column) ** 2
-            other = height * (1.0 + distance2 / alpha2) ** -3.0
-            level = rms[tuple(star)] + 0.02 * own
-            keep &= (other < level) & (distance2 > found.fwhm_pix**2)
-    variance = noise**2 if gain is None else noise**2 + np.maximum(stamps, 0.0) / gain
-    stars = Stars(stamps, variance, good, oversampling)
-    stars.flux = stamps[:, half, half] * 0.5 * np.pi * alpha2  # that of a Moffat of beta 3
-    return stars
-
-
-def _measured(stars, found, shape):
-    """The fit, a second time without the stars that are not like the others."""
-    fwhm, rejected, used = found.fwhm_pix, dict(found.rejected), np.arange(len(found.stars))
-    # Wings this bright are possible whatever profile the cores have.
-    room = profile_samples((np.log(fwhm), WINGS, 0.0, 0.0), stars.grid, stars.oversampling)
-    for last in (False, True):
-        parameters = fit_profile(stars, fwhm, 3.0 * PSF_ERROR)
-        base = c = spline_coefficients(profile_samples(parameters, stars.grid, stars.oversampling))
-        for _ in range(ROUNDS):
-            stars.measure_spread()
-            stars.refit(c, stars.weight(c, PSF_ERROR), radius=FITTED * fwhm)
-            c = _centred(stars, stars.fit_psf(base, room, stars.weight(c, PSF_ERROR), fwhm, STRENGTHS[1]))
-        misfit = _misfit(stars, c, fwhm)
-        usual = np.median(misfit)
-        keep = misfit < usual + OUTLIER * max(1.4826 * np.median(np.abs(misfit - usual)), 0.005)
-        if last or keep.all() or np.count_nonzero(keep) < 3:
-            break
-        rejected["unlike the others"] = int(np.count_nonzero(~keep))
-        stars, used = stars.select(keep), used[keep]
-    strength, halves = _strength(stars, base, room, c, fwhm)
-    c = _centred(stars, stars.fit_psf(base, room, stars.weight(c, PSF_ERROR), fwhm, strength))
-    stars.refit(c, stars.weight(c, PSF_ERROR), radius=FITTED * fwhm)
-    return _report(stars, c, parameters, halves, found._replace(stars=found.stars[used], rejected=rejected), shape)
-
-
-def _centred(stars, c):
-    """The PSF with its centre in the middle; the stars move the other way."""
-    samples = spline_samples(c)
-    offset = np.array(windowed_centroid(samples)) - stars.grid
-    stars.places = stars.places + offset / stars.oversampling
-    return spline_coefficients(scipy.ndimage.shift(samples, -offset, order=5, mode="nearest"))
-
-
-def _misfit(stars, c, fwhm):
-    """Root mean square of the residual within a FWHM over the peak of the star, its noise taken out."""
-    y, x = np.indices(stars.stamps.shape[1:]) - stars.half
-    core = y * y + x * x <= max(1.5, fwhm) ** 2
-    peak = stars.flux * stars.model(c).max(axis=(1, 2))
-    residual = np.where(stars.good, stars.residual(c), 0.0)[:, core]
-    excess = np.mean(residual**2, axis=1) - np.mean(stars.variance[:, core], axis=1)
-    return np.sqrt(np.maximum(excess, 0.0)) / peak
-
-
-def _strength(stars, base, room, c, fwhm):
-    """How far the PSF may depart from its profile, by the chi^2 of stars left out; the PSFs of the two halves."""
-    order = np.argsort(stars.flux)
-    halves = [order[0::2], order[1::2]]
-    if min(map(len, halves)) < 2:
-        return STRENGTHS[0], None
-    tried = []
-    for strength in STRENGTHS:
-        psfs, chi2 = [], 0.0
-        for own, other in (halves, halves[::-1]):
-            some, rest = stars.select(own), stars.select(other)
-            psfs.append(some.fit_psf(base, room, some.weight(c, PSF_ERROR), fwhm, strength))
-            weight = rest.weight(c, PSF_ERROR)
-            rest.refit(psfs[-1], weight, passes=1, radius=FITTED * fwhm)
-            chi2 += rest.chi2(psfs[-1], weight)
-        tried.append((chi2, strength, psfs))
-    return min(tried, key=lambda one: one[0])[1:]
-
-
-def _report(stars, c, parameters, halves, found, shape):
-    q, fwhm = stars.oversampling, found.fwhm_pix
-    samples = spline_samples(c)
+def _report(built, places, rejected, shape):
+    stars, surface = built.stars, built.surface
+    q, samples = surface.oversampling, surface.samples()
     width = float(fwhm_pix(samples)) / q
-    error = np.nan
-    if halves is not None:
-        first, second = (h / h.sum() for h in map(spline_samples, halves))
-        error = 0.5 * float(np.abs(first - second).sum())
-    places = found.stars + stars.places
+    c = surface.coefficients(stars.basis)
+    each = width if c.ndim == 2 else np.array([fwhm_pix(one) / q for one in spline_samples(c)])
     light = stars.flux[:, None, None] * stars.model(c)
     peak = light.max(axis=(1, 2))
     table = {
-        "x": places[:, 1],
-        "y": places[:, 0],
+        "x": places[:, 1] + stars.places[:, 1],
+        "y": places[:, 0] + stars.places[:, 0],
         "flux": stars.flux,
         "snr": peak / np.sqrt(np.median(stars.variance, axis=(1, 2))),
-        "fwhm_pix": width * relative_widths(stars, c),
-        "misfit": _misfit(stars, c, fwhm),
+        "fwhm_pix": each * relative_widths(stars, c),
+        "misfit": misfits(stars, c, width),
+        "floor": misfit_floors(stars, c, width),
     }
     good = stars.weight(c, PSF_ERROR) > 0
     relative = np.where(good, stars.residual(c), 0.0) / peak[:, None, None]
     mean = relative.sum(axis=0) / np.maximum(np.count_nonzero(good, axis=0), 1)
     gradient, uncertain = width_gradient(table["x"], table["y"], table["fwhm_pix"], shape)
-    array = _whole(samples, parameters, stars.grid, q)
+    array, error, polynomial = surface.whole(), error_of(built), None
+    if surface.order:
+        coefficients, degree = surface.polynomial()
+        middle, half = surface.middle, (surface.shape[1] / 2, surface.shape[0] / 2)
+        polynomial = Samples(coefficients, (q, q), True, middle, half, degree)
+        psf = PSF(polynomial, error=error)
+    else:
+        psf = PSF.from_array(array, oversampling=q, error=error)
     return StarPSF(
         array=array,
         oversampling=q,
-        psf=PSF.from_array(array, oversampling=q),
+        psf=psf,
+        order=surface.order,
         fwhm_pix=width,
         **dict(zip(("ellipticity", "pa"), ellipse(samples))),
-        beta=float(parameters[1]),
+        beta=float(surface.parameters[0, 1]),
         error=error,
         gradient=gradient,
         gradient_error=uncertain,
         stars=table,
         residual=mean,
-        rejected=found.rejected,
+        polynomial=polynomial,
+        rejected=rejected,
     )
-
-
-def _whole(samples, parameters, grid, oversampling):
-    """The PSF with the wings of the profile beyond the stamps, to where little light is left; sum 1."""
-    fwhm = np.exp(parameters[0])
-    radius = next((r for r in np.arange(RADIUS, OUTER, 0.5) if outside(parameters, r * fwhm) < OUTSIDE), OUTER)
-    far = max(grid, int(np.ceil(radius * fwhm * oversampling)))
-    whole = profile_samples(parameters, far, oversampling)
-    near = slice(far - grid, far + grid + 1)
-    # The step from the one to the other is spread over a fifth of the stamp.
-    taper = np.clip((grid + 1 - np.abs(np.arange(-grid, grid + 1))) / (0.2 * grid), 0.0, 1.0)
-    whole[near, near] += np.minimum.outer(taper, taper) * (samples - whole[near, near])
-    return whole / whole.sum()

@@ -2,21 +2,21 @@
 
 import os
 import warnings
-from importlib.metadata import version
-
-import numpy as np
 
 from deconjugate.astro.atomic import check_output, write_atomically
 from deconjugate.astro.background import background_and_rms
 from deconjugate.astro.fits import read_frame
+from deconjugate.astro.hdus import cube_shape, find_image, open_fits
 from deconjugate.astro.light import check_light
 from deconjugate.astro.preparation import given_noise
+from deconjugate.astro.star_build import STARS_A_TERM
+from deconjugate.astro.star_hdus import psf_hdus
 from deconjugate.astro.star_psf import measure_psf
+from deconjugate.astro.star_surface import terms
 from deconjugate.astro.wcs import pixel_scale_arcsec
 
 FEW = 10  # stars below which a PSF is doubtful
 VARIES = 0.03  # change of the width over the frame that is worth a word
-UNITS = {"x": "pix", "y": "pix", "fwhm_pix": "pix"}
 
 
 def measure_psf_file(
@@ -24,6 +24,7 @@ def measure_psf_file(
     output,
     *,
     ext=None,
+    plane=None,
     noise=None,
     noise_kind=None,
     mask=None,
@@ -36,12 +37,15 @@ def measure_psf_file(
     """Measure the PSF of an image file on its stars; what ``deconjugate psf`` does.
 
     The file written holds the effective PSF as its primary image, sum 1, OVERSAMP samples per pixel, as
-    :meth:`deconjugate.astro.PSF.from_file` and ``deconjugate deconvolve --psf`` take it; the table STARS; and RESIDUAL,
-    the mean over the stars of what is left of them, relative to their peaks.
+    :meth:`deconjugate.astro.PSF.from_file` and ``deconjugate deconvolve --psf`` take it, with its error, PSFERROR; the
+    PSFEx model PSF_DATA, where it varies over the frame; the table STARS; and RESIDUAL, the mean over the stars of what
+    is left of them, relative to their peaks.
 
     Parameters
     ----------
     path, output : str or path
+    plane : int, optional
+        Of a cube, which plane, from 0.
     ext, noise, noise_kind, mask
         See :func:`deconjugate.astro.read_image`. Without noise it is measured from the sky; a "weight" is relative, and
         scaled to agree with the noise measured.
@@ -64,12 +68,13 @@ def measure_psf_file(
     ------
     OSError, KeyError, ValueError
         See :func:`deconjugate.astro.read_image` and :func:`deconjugate.astro.star_psf.measure_psf`; an image
-        in magnitudes.
+        in magnitudes; a cube, and plane does not say which of its planes.
 
     Warns
     -----
     UserWarning
-        Fewer than ten stars; a width that changes over the frame by more than 3 per cent.
+        Fewer than ten stars, or fewer than three, which give a Moffat; a width that changes over the frame by more
+        than 3 per cent and is not followed; an order that is more than the stars can show.
     """
     if os.path.exists(output) and os.path.samefile(path, output):
         raise ValueError(f"the output {output} is the input; choose another name")
@@ -81,7 +86,8 @@ def measure_psf_file(
 
         check_qa_format(qa)
         check_output(qa, overwrite=overwrite)
-    frame = read_frame(path, ext=ext, noise=noise, noise_kind=noise_kind, mask=mask)
+    _check_plane(path, ext, plane)
+    frame = read_frame(path, ext=ext, plane=plane, noise=noise, noise_kind=noise_kind, mask=mask)
     image = frame.image
     check_light(image, path)
     if saturation is None and isinstance(given := image.meta.get("SATURATE"), int | float) and given > 0:
@@ -90,15 +96,10 @@ def measure_psf_file(
     rms = rms if noise is None else given_noise(frame, rms)
     measured = measure_psf(image.data, level, rms, image.mask, saturation=saturation, **options)
     scale = pixel_scale_arcsec(image.wcs)
-    if measured.count < FEW:
-        warnings.warn(f"only {measured.count} stars show the PSF: look at it before it is used", stacklevel=2)
-    if measured.gradient > max(VARIES, 3.0 * measured.gradient_error):
-        warnings.warn(
-            f"the width of the stars changes by {measured.gradient:.0%} over the frame: one PSF is wrong by up to half "
-            "of that at its edges; measure parts of the frame, or give a PSFEx model",
-            stacklevel=2,
-        )
-    _write(output, path, measured, scale, image.wcs, overwrite)
+    for doubt in doubts(measured, options.get("order", "auto")):
+        warnings.warn(doubt, stacklevel=2)
+    hdus = psf_hdus(measured, path, scale, image.wcs)
+    write_atomically(output, lambda temporary: _write(hdus, temporary), overwrite=overwrite)
     if qa is not None:
         from deconjugate.astro.psf_page import psf_page
 
@@ -106,37 +107,59 @@ def measure_psf_file(
     return measured, scale
 
 
-def _write(output, path, measured, scale, wcs, overwrite):
+def doubts(measured, order="auto"):
+    """What there is to be said against a measured PSF, a sentence each.
+
+    Parameters
+    ----------
+    measured : deconjugate.astro.star_psf.StarPSF
+    order : 0, 1, 2 or "auto"
+        That was asked for.
+
+    Returns
+    -------
+    list of str
+    """
+    said, several = [], "s" * (measured.count != 1)
+    error = f"its error is about {measured.error:.0%} of the flux" if measured.error > 0.01 else ""
+    if measured.analytic:
+        said.append(
+            f"only {measured.count} star{several} could be used: the PSF is the elliptical Moffat that fits "
+            f"{'them' if several else 'it'} best, and {error or 'its error is small'}; a neighbouring field with more "
+            "stars, or a lower --min-snr, tells more"
+        )
+    elif measured.count < FEW:
+        known = f", {error}" if error else ""
+        said.append(f"only {measured.count} stars show the PSF{known}: look at it before it is used")
+    if order != "auto" and measured.order < order:
+        said.append(
+            f"{measured.count} star{several} show no PSF of order {order}, which needs {STARS_A_TERM * terms(order)}: "
+            f"order {measured.order} is used"
+        )
+    if not measured.order and measured.gradient > max(VARIES, 3.0 * measured.gradient_error):
+        remedy = "let it follow them with --order auto" if order == 0 else "measure parts of the frame"
+        said.append(
+            f"the width of the stars changes by {measured.gradient:.0%} over the frame: one PSF is wrong by up to half "
+            f"of that at its edges; {remedy}, or give a PSFEx model"
+        )
+    return said
+
+
+def _check_plane(path, ext, plane):
+    with open_fits(path) as hdus:
+        shape = cube_shape(hdus[find_image(hdus, ext, os.fspath(path))])
+    if shape is None:
+        if plane not in (None, 0):
+            raise ValueError(f"plane is {plane}, but {path} holds one image, no cube")
+    elif plane is None:
+        raise ValueError(
+            f"{path} is a cube of {shape[0]} planes: say which shows the stars (--plane, 0 to {shape[0] - 1})"
+        )
+    elif not 0 <= plane < shape[0]:
+        raise ValueError(f"plane is {plane}, but {path} has {shape[0]} planes: 0 to {shape[0] - 1}")
+
+
+def _write(hdus, path):
     from astropy.io import fits
 
-    header = fits.Header()
-    header["OVERSAMP"] = (measured.oversampling, "samples per pixel of the image")
-    if scale is not None:
-        header["PIXSCALE"] = (scale / measured.oversampling, "arcsec per sample")
-    header["PSFFWHM"] = (measured.fwhm_pix, "FWHM in pixels of the image")
-    header["PSFELLIP"] = (measured.ellipticity, "1 - minor / major axis")
-    header["PSFPA"] = (measured.pa, "degrees from x to the major axis")
-    header["PSFBETA"] = (measured.beta, "exponent of the Moffat it was built on")
-    header["PSFNSTAR"] = (measured.count, "stars it rests on")
-    if np.isfinite(measured.error):
-        header["PSFERROR"] = (measured.error, "halves of the stars against each other")
-    header["PSFRESID"] = (float(np.median(measured.stars["misfit"])), "median residual over the peak")
-    header["PSFGRAD"] = (measured.gradient, "change of the FWHM over the frame")
-    name = os.path.basename(path).encode("ascii", "replace").decode()
-    header.add_history(f"deconjugate {version('deconjugate')}: effective PSF of the stars of")
-    header.add_history(name)
-    columns = dict(measured.stars)
-    if wcs is not None and wcs.has_celestial:
-        columns["ra"], columns["dec"] = wcs.all_pix2world(columns["x"], columns["y"], 0)
-    table = fits.BinTableHDU.from_columns(
-        [
-            fits.Column(key, "D", unit=UNITS.get(key, "deg" if key in ("ra", "dec") else None), array=values)
-            for key, values in columns.items()
-        ],
-        name="STARS",
-    )
-    hdus = [fits.PrimaryHDU(measured.array.astype(np.float32), header), table]
-    hdus.append(fits.ImageHDU(measured.residual.astype(np.float32), name="RESIDUAL"))
-    write_atomically(
-        output, lambda temporary: fits.HDUList(hdus).writeto(temporary, overwrite=True), overwrite=overwrite
-    )
+    fits.HDUList(hdus).writeto(path, overwrite=True)

@@ -1,5 +1,7 @@
 """``deconjugate psf``: the PSF of an image, measured on its stars."""
 
+import argparse
+
 from deconjugate.astro.commands import values
 
 
@@ -9,7 +11,8 @@ def add_to(commands):
         "psf",
         help="measure the PSF of a FITS image on its stars",
         description="Find the stars of a FITS image that are bright, alone and unsaturated, and build their effective "
-        "PSF. The output holds the PSF, which `deconvolve --psf` takes, the table STARS, and RESIDUAL, what is left of "
+        "PSF; one or two stars give an elliptical Moffat. The output holds the PSF and its error, which `deconvolve "
+        "--psf` takes, a PSFEx model where it varies over the frame, the table STARS, and RESIDUAL, what is left of "
         "the stars on average.",
     )
     command.set_defaults(run=run, usage=command.error)
@@ -19,6 +22,7 @@ def add_to(commands):
     add("--overwrite", action="store_true", help="replace outputs that exist")
     data = command.add_argument_group("input")
     data.add_argument("--ext", metavar="EXT", help="image extension, name or number (default: SCI, or the first image)")
+    data.add_argument("--plane", type=_plane, metavar="N", help="of a cube, the plane of this number, from 0")
     data.add_argument("--noise", metavar="EXT|FILE", help="noise per pixel (default: measured from the sky)")
     data.add_argument(
         "--noise-type", choices=("rms", "variance", "ivar", "weight"), help="what it holds (default: as it is named)"
@@ -41,6 +45,14 @@ def add_to(commands):
     stars.add_argument(
         "--oversampling", type=values.count, metavar="Q", help="samples per pixel (default: as many as make 5 a FWHM)"
     )
+    stars.add_argument(
+        "--order",
+        type=_order,
+        default="auto",
+        metavar="0|1|2|auto",
+        help="of the polynomial in the position that the PSF follows over the frame (default: the lowest that explains "
+        "stars left out of the fit)",
+    )
     report = command.add_argument_group("reports")
     report.add_argument("--qa", metavar="QA.png", help="page of pictures of stars and PSF (png, pdf or svg)")
     report.add_argument("--quiet", action="store_true", help="no summary")
@@ -58,6 +70,7 @@ def run(args):
         args.image,
         args.output,
         ext=args.ext,
+        plane=args.plane,
         noise=args.noise,
         noise_kind=args.noise_type,
         mask=args.mask,
@@ -69,6 +82,19 @@ def run(args):
         min_snr=args.min_snr,
         max_stars=args.max_stars,
         oversampling=args.oversampling,
+        order=args.order,
     )
     if not args.quiet:
         print(f"{args.output}: {measured.summary(scale)}")
+
+
+def _order(text):
+    if text in ("0", "1", "2", "auto"):
+        return text if text == "auto" else int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not 0, 1, 2 or auto")
+
+
+def _plane(text):
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not the number of a plane, from 0")
