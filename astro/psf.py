@@ -169,6 +169,12 @@ class PSF:
         rows = np.apply_along_axis(np.convolve, 0, p, kernel)
         return float(fwhm_pix(np.apply_along_axis(np.convolve, 1, rows, kernel))) / sampling
 
+    def patch(self, shape, *, tolerance=0.02):
+        """Over how many native pixels it may be taken for one: see :func:`deconjugate.astro.psf_patch.patch`."""
+        from deconjugate.astro.psf_patch import patch
+
+        return patch(self, shape, tolerance=tolerance)
+
     def fine(self, upsample, *, center="centroid", position=None, max_size=None):
         """The PSF on the fine grid, native pixel response taken out.
 

@@ -1,5 +1,7 @@
 """PSFs of every form on the fine grid, held against Gaussian algebra and against PSFEx's own definition."""
 
+import types
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -125,13 +127,49 @@ def test_profiles_wider_than_the_image_are_refused():
         PSF.moffat(500.0).fine(2, max_size=501)
 
 
-def test_max_size_refuses_samples_that_span_more():
+def test_samples_that_span_more_than_the_image_are_cropped_and_the_loss_is_told():
     psf = PSF.from_array(np.ones((30, 21)), oversampling=2)
-    assert psf.fine(2, max_size=30).shape[0] >= 30
-    with pytest.raises(
-        ValueError, match=r"PSF of \(30, 21\) samples is larger than the image: it spans 30 fine pixels"
-    ):
-        psf.fine(2, max_size=29)
+    whole = psf.fine(2, max_size=30)
+    assert whole.shape[0] >= 30
+    inner = whole[(whole.shape[0] - 19) // 2 :, (whole.shape[1] - 19) // 2 :][:19, :19]
+    message = f"31 fine pixels wide, is larger than the image, 20: it is cropped, and {1 - inner.sum():.1%} of its flux"
+    with pytest.warns(UserWarning, match=message):
+        cropped = psf.fine(2, max_size=20)
+    np.testing.assert_allclose(cropped, inner / inner.sum(), atol=1e-12)
+    # What is lost of faint wings is not worth a word: warnings are errors here.
+    faint = np.pad(PSF.gaussian(3.0).fine(1), 20)
+    assert PSF.from_array(faint, includes_pixel=False).fine(1, max_size=24).shape == (23, 23)
+
+
+def test_the_error_is_what_it_is_said_to_be(tmp_path):
+    assert PSF.moffat(3.0).error is None
+    assert PSF.gaussian(3.0, error=0.02).error == 0.02
+    array = PSF.moffat(3.0).fine(1)
+    assert PSF.from_array(array, error=0.1).error == 0.1
+    for value, expected in ((0.03, 0.03), (None, None), ("much", None), (True, None), (-1.0, None)):
+        header = fits.Header() if value is None else fits.Header({"PSFERROR": value})
+        fits.PrimaryHDU(array, header).writeto(tmp_path / "p.fits", overwrite=True)
+        assert PSF.from_file(tmp_path / "p.fits").error == expected
+    assert PSF.from_file(tmp_path / "p.fits", error=0.2).error == 0.2
+    for wrong in (-0.1, np.nan, np.inf):
+        with pytest.raises(ValueError, match=r"error is .*; give the sum of \|PSF - true PSF\|"):
+            PSF.moffat(3.0, error=wrong)
+
+
+def test_a_patch_is_where_the_psf_may_be_taken_for_one():
+    x = np.arange(-15, 16)
+    narrow, wide = (np.exp(-0.5 * (x[:, None] ** 2 + x**2) / s**2) for s in (2.0, 2.4))
+    model = types.SimpleNamespace(
+        data=np.stack([narrow / narrow.sum(), wide / wide.sum()]), oversampling=1, grid_xypos=[(0, 0), (200, 0)]
+    )
+    psf = PSF.from_epsf(model, error=0.01)
+    assert psf.error == 0.01
+    side = psf.patch((101, 201), tolerance=0.02)
+    here, there = (psf.fine(1, position=(100 + d, 0)) for d in (0.0, side / 2))
+    assert np.abs(here - there).sum() == pytest.approx(0.02, rel=0.05)
+    assert PSF.moffat(3.0).patch((10, 20)) == np.inf
+    with pytest.raises(ValueError, match="tolerance is 0; give a change of the PSF"):
+        psf.patch((10, 20), tolerance=0)
 
 
 def test_keep_leaves_the_centring_alone():
