@@ -8,10 +8,11 @@ from deconjugate.astro.star_surface import RADIUS
 # The weights were chosen on simulated fields of 1 to 40 stars: Moffats, Gaussians, a core with a halo, PSFEx models of
 # real exposures, PSFs that vary over the frame.
 SHARE = 4.0  # light in a residual over its rms in the core, both of a PSF of sum and peak 1
-LEFT = 0.27  # of its departure from the profile, by which a PSF is wrong
-OUTER = 0.7  # of the light beyond the stamps, that is the profile's alone
+LEFT = 0.3  # of its departure from the profile, by which a PSF is wrong
+OUTER = 1.0  # of the light beyond the stamps, that is the profile's alone
 FEW = 0.04  # of the light: what one star cannot show, since frames vary and PSFs are no Moffats; shared by more
-COARSE = 0.01  # of the light, where the FWHM is two pixels: what coarse pixels hide
+COARSE = 0.015  # of the light, where the FWHM is two pixels: what coarse pixels hide
+OUTLYING = 10.0  # times the median of the squared misfits, no more of which is counted
 SCATTER = 0.004  # of the misfits of stars: bright ones do not decide alone
 
 
@@ -42,8 +43,8 @@ def _core(stars, c, fwhm):
 def error_of(built):
     """Estimate of ||PSF - truth||_1, both of sum 1, the truth being that at any place of the frame.
 
-    .. math:: \\epsilon^2 = \\tfrac{1}{4} \\| e_1 - e_2 \\|_1^2 + \\epsilon_p^2 + (4 m)^2 + (0.27 \\, \\| e - b \\|_1)^2
-              + (0.7 \\, b_\\mathrm{out})^2 + (0.04 / n)^2 + (0.04 / w^2)^2
+    .. math:: \\epsilon^2 = \\tfrac{1}{4} \\| e_1 - e_2 \\|_1^2 + \\epsilon_p^2 + (4 m)^2 + (0.3 \\, \\| e - b \\|_1)^2
+              + b_\\mathrm{out}^2 + (0.04 / n)^2 + (0.06 / w^2)^2
 
     e_1 and e_2 are the PSFs of the two halves of the n stars; epsilon_p comes from the covariance of the profile b; m
     is the rms misfit of the stars in their cores over their peaks, beyond noise: neighbours, saturation, variation over
@@ -81,6 +82,8 @@ def _misfit_light(built):
     c = built.surface.coefficients(built.stars.basis)
     excess, peak, noise = _core(built.stars, c, np.exp(built.surface.parameters[0, 0]))
     square, uncertain = excess / peak**2, (noise / peak) ** 2
+    # One star with a neighbour must not decide for all.
+    square = np.minimum(square, OUTLYING * max(np.median(square), SCATTER**2))
     weight = 1.0 / (uncertain**2 + SCATTER**4)
     mean = np.average(square, weights=weight) - 1.0 / np.sqrt(weight.sum())
     return SHARE * np.sqrt(max(mean, 0.0))

@@ -104,9 +104,12 @@ def find_stars(light, rms, bad, *, saturation=np.inf, min_snr=30.0, max_stars=10
     rejected["saturated"] += int(np.count_nonzero(flat & (snr[sound] > min_snr)))
     kept = point & ~flat
     rejected["of another width"] += int(np.count_nonzero(~point & ~flat & (snr[sound] > min_snr)))
-    sound, widths, errors = sound[kept], shapes.fwhm_pix[kept], shapes.fwhm_error[kept]
-    if not len(sound):
+    if not kept.any():
         raise ValueError(_none(min_snr, rejected))
+    sound, widths = sound[kept], shapes.fwhm_pix[kept]
+    # What is no Moffat, as two stars that touch, has no width that could speak against those of others.
+    unlike = np.maximum(shapes.misfit - np.median(shapes.misfit[kept]), 0.0)
+    errors = np.hypot(shapes.fwhm_error, unlike * shapes.fwhm_pix)[kept]
     width, members = width_locus(widths, errors, peaks[sound, ::-1], light.shape)
     stars = []
     for i, member in zip(sound, members):

@@ -57,7 +57,8 @@ def width_locus(widths, errors, places, shape):
         relative = widths[members] / plane[members] - 1.0
         scatter = 1.4826 * np.median(np.abs(relative - np.median(relative)))
         if scatter < SCATTER * _coarse(width):
-            allowed = np.hypot(np.clip(SCATTERS[0] * scatter, SCATTERS[1], NEAR), SIGMAS * errors / plane)
+            doubt = SIGMAS * np.minimum(errors / plane, DOUBT)
+            allowed = np.hypot(np.clip(SCATTERS[0] * scatter, SCATTERS[1], NEAR), doubt)
             members = np.abs(widths / plane - 1.0 - np.median(relative)) < allowed
             return float(np.median(widths[members])), members
     middle = np.median(plane)

@@ -1,12 +1,17 @@
 """PSFs measured on the stars of simulated fields, beside the truth, beside photutils, and what a wrong PSF does.
 
-    python benchmarks/bench_psf.py [measured | errors | all] [--quick] [--without-peers] [--draw psf-errors.png]
+    python benchmarks/bench_psf.py [measured | stated | varies | errors | all] [--quick] [--without-peers]
+        [--draw psf-errors.png]
 
 measured: 60 stars of peak SNR 10 to 1000 and 12 galaxies on 311 x 347 pixels. FWHM of the PSF measured over the
 true one; ||e - truth||_1 on a grid of 4 samples a pixel, whole and within 2 FWHM, beside what the file says of
 itself (half of the stars against the other half); and that of photutils' EPSFBuilder on the same stars, at the best
 of three settings as the truth has it. PSFEx models of real exposures are looked for in DECONJUGATE_DATA, else
 beside the checkout.
+stated: the error that measured PSFs state of themselves beside the true one: fields of 1 to 40 stars among galaxies,
+of ten PSFs, two of which vary over the frame.
+varies: a frame over which the FWHM changes by 20 per cent and the ellipticity by 0.1: width and ellipticity of the PSF
+measured with order 0 and with "auto", beside the truth, and the widths of stars after deconvolution, fine pixels.
 errors: a galaxy of peak SNR 40 and five stars of 7 to 200 deconvolved with PSFs that are too narrow or too wide.
 """
 
@@ -17,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from psf_fields import changing, distance, draw, effective_shape, field, fixed, psfex_core
 from results import begin
 
 from deconjugate.astro import PSF, deconvolve, simulate
@@ -29,6 +35,7 @@ SAMPLING = 4  # fine pixels per pixel of the star fields
 PEAK_SNR, SKY = 1000.0, 50.0
 WIDTHS = (-0.10, -0.05, -0.02, 0.0, 0.02, 0.05, 0.10)
 SETTINGS = (2, "quartic"), (2, "quadratic"), (4, "quartic")  # of photutils: oversampling and smoothing
+TILE = 124  # pixels, within which the PSF of a frame is taken for one: the least that this one allows
 DRAWN = (-0.10, -0.05, 0.0, 0.05, 0.10)
 
 
@@ -135,6 +142,79 @@ def measured(quick, peers, results):
         )
 
 
+def psfs_of_fields(quick):
+    """Names, and p on the fine grid as a function of the position."""
+    yield "Moffat, FWHM 3, beta 3.5", fixed(PSF.moffat(3.0, beta=3.5))
+    yield "varies: width by 20 %, ellipticity by 0.1", changing((311, 347))
+    if quick:
+        return
+    yield "Moffat, FWHM 1.9, beta 3", fixed(PSF.moffat(1.9, ellipticity=0.05, pa=70.0))
+    yield "Moffat, FWHM 4.2, beta 2.7, ellipticity 0.2", fixed(PSF.moffat(4.2, beta=2.7, ellipticity=0.2, pa=120.0))
+    yield "Gaussian, FWHM 4", fixed(PSF.gaussian(4.0))
+    yield "Moffat, FWHM 6, beta 3.2", fixed(PSF.moffat(6.0, beta=3.2))
+    for path in sorted((DATA / "psfex" / "val").glob("*")):
+        yield f"PSFEx, {path.name[:22]}", fixed(psfex_core(path))
+    yield "varies: width by 8 %, ellipticity by 0.03", changing((311, 347), 0.08, 0.03)
+
+
+def stated(quick, results):
+    counts = (2, 16) if quick else (1, 3, 7, 16, 40)
+    print("| true error / the one stated (stars used, order) |" + "".join(f" {n} stars |" for n in counts))
+    print("|---" * (len(counts) + 1) + "|")
+    ratios = {n: [] for n in counts}
+    for k, (name, psf_at) in enumerate(psfs_of_fields(quick)):
+        cells = []
+        for n in counts:
+            data, shape = field(psf_at, n, 1000 * n + k)
+            try:
+                found = measure_psf(data, 0.0, 1.0)
+            except ValueError:
+                cells.append("no star")
+                continue
+            places = [(a * shape[1], b * shape[0]) for a in (0.1, 0.5, 0.9) for b in (0.1, 0.5, 0.9)]
+            true = float(np.mean([distance(found.psf, psf_at, *place) for place in places]))
+            ratios[n].append(true / found.error)
+            cells.append(f"{true:.3f} / {found.error:.3f} ({found.count}, {found.order})")
+            results.note(f"psf/stated/{name}/{n}", true=true, stated=found.error, stars=found.count, order=found.order)
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    print("| median of the ratio |" + "".join(f" {np.median(r):.2f} |" for r in ratios.values()))
+    within = [np.mean([0.5 <= r <= 2.0 for r in some]) for some in ratios.values()]
+    print("| share from 0.5 to 2 |" + "".join(f" {w:.0%} |" for w in within))
+
+
+def varies(quick, results):
+    shape, rng = (420, 420), np.random.default_rng(3)
+    psf_at = changing(shape)
+    nodes = np.linspace(28, 391, 6)
+    x, y = (g.ravel() + rng.uniform(-2, 2, 36) for g in np.meshgrid(nodes, nodes))
+    data = draw(psf_at, np.stack([x, y, 10 ** rng.uniform(1.7, 2.4, 36), np.zeros(36)], axis=1), shape, rng)
+    places = {"centre": (209.5, 209.5), "lower left": (0, 0), "lower right": (419, 0), "upper right": (419, 419)}
+    print("| order | error, stated | true, mean | " + " | ".join(f"{p}: FWHM, ellipticity" for p in places), end=" | ")
+    print("stars deconvolved, FWHM |\n" + "|---" * (4 + len(places)) + "|")
+    for order in (0, "auto"):
+        psf = measure_psf(data, 0.0, 1.0, order=order).psf
+        true = float(np.mean([distance(psf, psf_at, *place) for place in places.values()]))
+        cells = []
+        for place in places.values():
+            own = psf.fine(SAMPLING, position=place) if psf.varies else psf.fine(SAMPLING)
+            own, told = effective_shape(own), effective_shape(psf_at(*place))
+            cells.append(f"{own[0]:.2f}, {own[1]:.3f} (true {told[0]:.2f}, {told[1]:.3f})")
+        widths = (
+            None if quick else _widths(deconvolve(data, psf, noise=np.ones(shape), tile=TILE, progress=False), x, y)
+        )
+        sharp = "-" if widths is None else f"{np.median(widths):.2f}, {widths.min():.2f} to {widths.max():.2f}"
+        results.note(f"psf/varies/order {order}", stated=psf.error, true=true)
+        print(f"| {order} | {psf.error:.3f} | {true:.3f} | " + " | ".join(cells) + f" | {sharp} |", flush=True)
+
+
+def _widths(result, x, y):
+    from deconjugate.astro.shape import fwhm_pix
+
+    image, u = result.image.data, result.image.data.shape[0] // 420
+    middles = [(round(u * (b + 0.5) - 0.5), round(u * (a + 0.5) - 0.5)) for a, b in zip(x, y)]
+    return np.array([fwhm_pix(image[r - 9 : r + 10, c - 9 : c + 10]) for r, c in middles])
+
+
 def scene_of_errors():
     """A galaxy and five stars of very different brightness."""
     sky = np.zeros((192, 256), np.float32)
@@ -202,7 +282,7 @@ def _draw(path, scene, results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("section", nargs="?", choices=("measured", "errors", "all"), default="all")
+    parser.add_argument("section", nargs="?", choices=("measured", "stated", "varies", "errors", "all"), default="all")
     parser.add_argument("--quick", action="store_true", help="one field, one setting of the peer, three widths")
     parser.add_argument("--without-peers", action="store_true")
     parser.add_argument("--draw", metavar="PNG", help="a picture of what errors do")
@@ -212,6 +292,12 @@ def main():
     print()
     if args.section in ("measured", "all"):
         measured(args.quick, not args.without_peers, results)
+    if args.section in ("stated", "all"):
+        print()
+        stated(args.quick, results)
+    if args.section in ("varies", "all"):
+        print()
+        varies(args.quick, results)
     if args.section in ("errors", "all"):
         print()
         errors(args.draw, (-0.1, 0.0, 0.1) if args.quick and not args.draw else WIDTHS, results)
