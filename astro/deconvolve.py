@@ -17,6 +17,7 @@ from deconjugate.astro.tiling import tiling
 from deconjugate.astro.uncertainty import LEAST, standard_deviation
 
 TILE_FINE = 2304  # largest side, in fine pixels, of a frame that is processed in one piece
+LARGEST_ERROR = 0.1  # of a PSF that is believed: one that says worse of itself is not asked
 TILE_VARYING = 1152  # the same where the PSF varies over the frame
 
 
@@ -209,12 +210,13 @@ def deconvolve(
     del image, noise, mask  # a large frame need not stay in memory twice
     n, *shape = seen.data.shape
     guess = choose_guess(network, device) if guess is None else _given(guess, seen, upsample, uncertainty)
-    fine, size = _fine_psfs(psf, n, seen.stamps, shape, upsample, center)
+    fine, size, stated = _fine_psfs(psf, n, seen.stamps, shape, upsample, center)
     reach = -(-size // (2 * upsample)) + RINGING // upsample
     default = TILE_VARYING if callable(fine[0]) else TILE_FINE
     tile = default // upsample if tile is None else tile, 2 * reach + 16
     tiles = tiling(shape, *tile)
     scales = _scales(n_scales, tiles.size)
+    psf_error = stated if psf_error is None else psf_error
     settings = Settings(guess, dictionary, scales, k_sigma, regularization, positivity, maxiter, stages, psf_error)
 
     from tqdm import tqdm
@@ -281,7 +283,7 @@ def _finer(native, upsample, scratch):
 
 
 def _fine_psfs(psf, n, stamps, shape, upsample, center):
-    """p on the fine grid: one for all frames, or one per stamp, as FramePsf takes it; the largest side."""
+    """p on the fine grid: one for all frames, or one per stamp, as FramePsf takes it; the largest side; their error."""
     from deconjugate.astro.psf import PSF
 
     several = isinstance(psf, (list, tuple)) or np.ndim(psf) == 3
@@ -289,18 +291,18 @@ def _fine_psfs(psf, n, stamps, shape, upsample, center):
     if several and (not stamps or len(given) != n):
         raise ValueError(f"psf holds {len(given)} PSFs; give one" + (f", or {n}, one per stamp" if stamps else ""))
     options = {"center": center, "max_size": min(shape) * upsample}
-    fine, size = [], 0
+    fine, size, errors = [], 0, []
     for one in given:
         p = one if isinstance(one, PSF) else PSF.from_array(one)
-        if not isinstance(one, PSF) and any(k > m for k, m in zip(np.shape(one), shape)):
-            raise ValueError(f"psf of shape {np.shape(one)} is larger than the image, {tuple(shape)}: crop the PSF")
         middle = p.fine(upsample, **options)
         size = max(size, *middle.shape)
+        errors.append(p.error)
         if p.varies and not stamps:
             fine.append(lambda x, y, p=p: p.fine(upsample, position=(x, y), **options))
         else:
             fine.append(middle)
-    return fine, size
+    known = [error for error in errors if error is not None]
+    return fine, size, min(max(known), LARGEST_ERROR) if known else None
 
 
 def _given(guess, seen, upsample, uncertainty):

@@ -18,6 +18,7 @@ MOST = 0.5  # of the flux of a saturated star that may lie around its point
 PASSES = 2  # of putting back what is unexplained
 BLUR = 0.25  # FWHM: Gaussian sigma by which unexplained flux is smoothed
 BELOW = 5.0  # errors of the PSF, relative, by which a star may be lowered by the correction
+SOFTEST = 0.03  # of that error, what counts for sources that are no stars
 NARROW, WIDE = 0.3, 1.0  # FWHM of the Gaussians between which detail is as sharp as the PSF
 
 
@@ -93,7 +94,8 @@ def take_stars(model, psf, data, weight, cores, known=None, error=None):
     doubted = _with(weight, variance)
     fits = find_points(model, rest[model.frame], doubted[model.frame], psf, LEAST_ERROR if error is None else error)
     # An error that nothing shows is none for galaxies: their own detail must not count as noise.
-    soft, error = (fits.error if fits.measured or error is not None else 0.0), max(fits.error, LEAST_ERROR)
+    soft = min(fits.error, SOFTEST) if fits.measured or error is not None else 0.0
+    error = max(fits.error, LEAST_ERROR)
     proven = Points(*(x[fits.proven] for x in fits.points))
     image = floor = np.zeros(model.domain_shape, np.float32)
     if len(proven.flux):
