@@ -15,6 +15,7 @@ OVERLAP = 1.83  # a spot holds at most (the root of its area + this)^2 pixels
 LEVER = 1.5  # times the area of the flank by which a wide source must differ from a saturated star
 SHARE = 0.35  # of the way to the wide source, in logarithm, that the flank may lie
 FLANKS = 0.7, 0.5  # of the plateau, where the flank is measured
+SEEN = 0.75  # of the pixels of a plateau must not be masked: a core that is masked needs nothing more
 PHASES = 16  # places within a pixel, a side
 FLOOR = 3.0  # sigmas that stand for anything fainter in a logarithm
 NOT, ROUGH, SURE = range(3)
@@ -110,7 +111,9 @@ def add_plateau(frame, seed, plateaus, tried):
         if region is None:
             break
         n = int(scipy.ndimage.binary_fill_holes(region).sum())
-        flat = flatness(frame, region, window, seed, high, n, depth, least, reach) if n > 2 else NOT
+        masked = scipy.ndimage.binary_dilation(region, SQUARE, 2) & ~frame.good[window]
+        seen = n > 2 and region.sum() > SEEN * (region | masked).sum()
+        flat = flatness(frame, region, window, seed, high, n, depth, least, reach) if seen else NOT
         if flat == SURE:
             best = region, window
         elif flat == ROUGH:
@@ -142,7 +145,7 @@ def flatness(frame, region, window, seed, high, n, depth, least, reach):
         clipped = frame.star.area(n, share)
         # An unsaturated source whose top is a paraboloid: the area of its top by what n pixels hold at least.
         wide = max(np.sqrt(n) - OVERLAP, 0.0) ** 2 * np.log(share) / np.log1p(-depth - 4.0 * noise)
-        area = flank.sum() / clipped
+        area = scipy.ndimage.binary_fill_holes(flank).sum() / clipped
         if (sharp and area <= MARGIN) or (many and wide > LEVER * clipped and area <= (wide / clipped) ** SHARE):
             return SURE
         # Plateaus of resampled and stacked frames, whose rims are rounded too.

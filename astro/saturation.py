@@ -178,7 +178,7 @@ def components(where, margin=0):
 def _with_what_is_torn(frame, found, bad):
     """One pixel around, and as far as connected: pixels sharper than the PSF, or below what lies farther out."""
     mask = scipy.ndimage.binary_dilation(scipy.ndimage.binary_fill_holes(found), SQUARE)
-    given = bad & (scipy.ndimage.maximum_filter(frame.f, 3) > 2.0 * LEAST_SNR * frame.sigma)
+    given = _masked_cores(frame, bad)
     steps = int(2 * frame.width) + 2
     whole = mask | given
     for _, window in components(whole, steps + 3):
@@ -194,6 +194,21 @@ def _with_what_is_torn(frame, found, bad):
         own |= scipy.ndimage.binary_closing(np.pad(own, 1), SQUARE)[1:-1, 1:-1]
         mask[window] |= own
     return mask
+
+
+def _masked_cores(frame, bad):
+    """Bad pixels, three or more, where a bright source has its top: nothing near is brighter than what is beside."""
+    cores = np.zeros(bad.shape, bool)
+    reach = int(2 * frame.width) + 2
+    for region, window in components(bad, reach):
+        beside = scipy.ndimage.binary_dilation(region, SQUARE) & frame.good[window]
+        if np.count_nonzero(region) < 3 or not beside.any():
+            continue
+        f = frame.f[window]
+        top = f[beside].max()
+        bright = np.median(f[beside]) > 2.0 * LEAST_SNR * np.median(frame.sigma[window])
+        cores[window] |= region & bool(bright and top >= np.max(f, initial=0.0, where=frame.good[window]))
+    return cores
 
 
 def _undershoots(frame, mask, window):

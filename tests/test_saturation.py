@@ -165,7 +165,7 @@ def test_masked_cores_and_a_level_that_is_known():
     shape = (60, 64)
     sharp = 5e3 * star(shape, 30.0, 31.0, 4.0)
     data = np.minimum(sharp, 2000.0) + RNG.standard_normal(shape)
-    bad = sharp > 3500.0  # the middle of the plateau alone
+    bad = sharp > 4500.0  # the middle of the plateau alone
     data[bad] = np.nan
     mask, cores = saturated_cores(data, 1.0, bad=bad, fwhm_pix=4.0)
     assert not (mask & bad).any()
@@ -174,6 +174,13 @@ def test_masked_cores_and_a_level_that_is_known():
     mask, cores = saturated_cores(sharp, 1.0, fwhm_pix=4.0, level=4500.0)
     assert mask[sharp >= 4500.0].all()
     assert cores[0].pixels == np.count_nonzero(sharp >= 4500.0)
+    # A core that is masked whole, and single bad pixels, leave a star that is not saturated.
+    for peak in (300.0, 1e5):
+        unclipped = peak * star(shape, 30.3, 31.1, 4.0) + RNG.standard_normal(shape)
+        bad = (unclipped > 0.6 * peak) | (RNG.random(shape) < 0.02)
+        mask, cores = saturated_cores(np.where(bad, np.nan, unclipped), 1.0, bad=bad, fwhm_pix=4.0)
+        assert cores == []
+        assert not mask.any()
     # What lies deeper than the pixels farther out, beside a masked core, is masked too.
     bad = sharp > 2000.0
     data = np.where(bad, np.nan, sharp)
