@@ -175,4 +175,5 @@ def test_where_there_is_no_core_there_is_no_star():
     data, none = clipped(image, 2 * PEAK)
     points, seen, variance, refuted = fitted(model, data, none)
     assert not len(points.flux)
-    assert not (seen.any() or variance.any() or refuted.any())
+    for array in (seen, variance, refuted):
+        assert not array.any()
