@@ -228,7 +228,7 @@ def compact(args):
                     sky = np.pad(sky, [(0, -n % upsample) for n in sky.shape])
                     scene = simulate(sky, psf, upsample=upsample, peak_snr=snr, seed=[7, number])
                     model = DataModel(scene.data.shape, scene.psf, upsample)
-                    if len(points.find_points(model, scene.data, scene.noise_map**-2.0, scene.psf).flux):
+                    if points.find_points(model, scene.data, scene.noise_map**-2.0, scene.psf).proven.any():
                         errors.append([])
                         for points.MIN_SNR in (np.inf, least):
                             result = deconvolve(scene.data, psf, upsample=upsample, noise=scene.noise_map, network=None)
