@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def main(folder="demo"):
 
 
 def globular_cluster(folder):
-    """M13 from a photographic survey, its PSF a Moffat as wide as its stars."""
+    """M13 from a photographic survey, its PSF measured on its stars."""
     from deconjugate.astro.background import background_and_rms
     from deconjugate.astro.fits import read_image
     from deconjugate.astro.stars import measure_seeing
@@ -44,11 +45,10 @@ def globular_cluster(folder):
         f"M13, {image.shape[1]} x {image.shape[0]} pixels: {len(seeing.positions)} stars are {arcsec:.2f} arcsec wide"
     )
     output, page = folder / "m13_deconvolved.fits", folder / "m13_qa.png"
-    width = ("--fwhm", f"{arcsec:.3f}", "--beta", f"{seeing.beta:.2f}")
-    # The plate's noise grows with its density: the gain makes the sky's noise that of counted light. Nor is a plate
-    # linear, so bright stars do not have quite the profile of faint ones.
-    noise = ("--gain", f"{sky[0, 0] / rms[0, 0] ** 2:.0f}", "--psf-error", "0.02", "--sky", "flat")
-    _run("deconvolve", source, *width, *noise, "-o", output, "--qa", page)
+    with tempfile.TemporaryDirectory() as scratch:
+        psf = Path(scratch) / "m13_psf.fits"
+        _run("psf", source, "-o", psf, "--sky", "flat")
+        _run("deconvolve", source, "--psf", psf, "--sky", "flat", "-o", output, "--qa", page)
     sharp = read_image(output)
     pictures = [(image.data - sky, "M13, ground survey"), (_per_native_pixel(sharp.data) - _finer(sky), "deconvolved")]
     _grey(folder / "m13.png", pictures, float(np.median(rms)))
@@ -105,7 +105,8 @@ def _in_package(package, path):
 
 def _run(*arguments):
     """Run the console command as a person would, and show it."""
-    command = ["deconjugate", *map(str, arguments), "--upsample", str(UPSAMPLE), "--no-network", "--overwrite"]
+    command = ["deconjugate", *map(str, arguments), "--overwrite"]
+    command += ["--upsample", str(UPSAMPLE), "--no-network"] if arguments[0] == "deconvolve" else []
     print("$", " ".join(command), flush=True)
     start = time.perf_counter()
     subprocess.run([os.path.join(os.path.dirname(sys.executable), command[0]), *command[1:]], check=True)

@@ -250,7 +250,6 @@ def failure(capsys, *arguments):
         (["field.fits", "--psf", "zero.fits"], "the PSF in zero.fits is all zero"),
         (["field.fits", "--psf", "negative.fits"], "the PSF in negative.fits has the sum -25"),
         (["field.fits", "--psf", "nan.fits"], "the PSF in nan.fits holds 25 NaN"),
-        (["field.fits", "--psf", "huge.fits"], "larger than the image"),
         (["field.fits", "--psf", "table.fits"], "neither a 2-D image nor a PSFEx model"),
         (["plain.fits", "--fwhm", 1], "no sky coordinates to turn arcsec into pixels"),
         (["field.fits", "--fwhm-pix", 1.0], "a pixel alone shows a width of 1.13"),
