@@ -15,7 +15,7 @@ from deconjugate.astro.support import effective_psf, filled_from_around
 SATURATED, SHARP, PSF_LIMITED = 1, 2, 4  # why a pixel is not explained
 LEAST_ERROR = 0.002  # of any PSF, relative: what interpolation leaves
 MOST = 0.5  # of the flux of a saturated star that may lie around its point
-PASSES = 2  # of putting back what is unexplained
+PASSES = 1  # of putting back what is unexplained
 BLUR = 0.25  # FWHM: Gaussian sigma by which unexplained flux is smoothed
 BELOW = 5.0  # errors of the PSF, relative, by which a star may be lowered by the correction
 SOFTEST = 0.03  # of that error, what counts for sources that are no stars
@@ -127,7 +127,7 @@ def unexplained_flux(model, image, data, weight, zone, holes, width):
 
     z is the zone where the PSF errs by more than the noise, around bright stars, U spreads native pixels over fine ones,
     and G is a Gaussian of half the PSF's width: halos and spikes that the PSF does not hold keep their blurred shape and
-    their flux in place of leaving a dark ring. Two passes: the first image is blurred once more than the data.
+    their flux in place of leaving a dark ring. One pass: of a second, what the PSF spreads beyond the zone would be added twice.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from importlib.metadata import version
 import numpy as np
 
 from deconjugate.astro.cards import derived_header, with_third_axis
+from deconjugate.astro.explained import SATURATED, SHARP
 from deconjugate.astro.flags import MASKED, flag_cards, flags
 from deconjugate.astro.scratch import Scratch, forget, strips
 
@@ -63,8 +64,10 @@ def product(prepared, result, options, scratch=None):
         )
     u, image, sharp = options.upsample, prepared.image, result.image
     psf = prepared.psf.fine(u, max_size=min(image.shape) * u)
-    given = {"saturated": prepared.saturated, "k_sigma": options.k_sigma, "scratch": scratch}
-    found = flags(result, psf, prepared.weight, upsample=u, **given)
+    lost = (result.rejected & (SATURATED | SHARP)) > 0
+    saturated = prepared.saturated | (result.rejected == SATURATED)
+    given = {"saturated": saturated, "k_sigma": options.k_sigma, "scratch": scratch}
+    found = flags(result, psf, np.where(lost, 0.0, prepared.weight), upsample=u, **given)
     sharp.meta = image.meta.copy()
     for keys, divisor in ((PIXEL_SIDES, u), (PIXEL_AREAS, u**2)):
         for key in keys:
