@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import scipy.ndimage
 
 from deconjugate.astro.debias import debias
 from deconjugate.astro.explained import PSF_LIMITED, SATURATED, take_stars, unexplained_flux, without_defects
 from deconjugate.astro.guess import GivenGuess, NetworkGuess, SparseGuess
 from deconjugate.astro.local import LocalTikhonov
 from deconjugate.astro.regions import Regions, groups
+from deconjugate.astro.saturated_stars import LARGEST
 from deconjugate.astro.scratch import Scratch, forget, strips
 from deconjugate.astro.shape import fwhm_pix
 from deconjugate.astro.support import find_support
@@ -209,8 +211,10 @@ def three_steps(model, psf, data, weight, settings, timings, saturated=None):
             third = np.where(regions.on_fine(better) > 0, other, third)
             replaced = float(good[better].sum() / max(good.sum(), 1.0))
     third = third + stars.image
-    limited = rejected == PSF_LIMITED
-    if limited.any():
+    limited, cores = rejected == PSF_LIMITED, rejected == SATURATED
+    if cores.any() and limited.any():
+        # Around saturated stars alone: what another star leaves is its PSF's error, of no sign, and no flux of its own.
+        limited &= scipy.ndimage.distance_transform_edt(~cores) <= LARGEST
         seen, known = model.embed(data), model.embed(weight)
         width = float(fwhm_pix(psf)) / model.upsample
         third = third + unexplained_flux(model, third, seen, known, limited, rejected == SATURATED, width)
