@@ -149,6 +149,12 @@ def find_points(model, data, weight, psf, error=0.0):
     # A bright source as wide as the PSF that departs from it is a star seen through another PSF: near an edge, say.
     likely = (snr > BRIGHT) & (np.abs(size) < ALIKE) & (misfit < LIKELY) & ~proven & near
     errors = np.maximum(error, np.where(likely, misfit, 0.0))
+    for i in np.flatnonzero(likely):
+        # A fit with another PSF is off in flux: the sum over the window is not.
+        pixels = star.window(peaks[i : i + 1])
+        good = w[pixels] > 0
+        part = star.templates(*pixels, places[i : i + 1], 0)[:, 0][good].sum()
+        flux[i] = max(flux[i] + residual[pixels][good].sum() / part, 0.5 * flux[i])
     return StarFits(Points(*places.T, flux), proven | likely, errors, error, bool(alike.any()))
 
 

@@ -1,6 +1,5 @@
 """The demonstration runs on what any installation has."""
 
-
 import numpy as np
 
 from deconjugate.astro import demo, read_image
