@@ -167,7 +167,8 @@ def line(args, frame, guess, network, place, one, image, noisy, gain):
     clean = simulate(sky, one.psf, upsample=u, sigma=1.0)
     truth = clean.truth[MARGIN * u : -MARGIN * u, MARGIN * u : -MARGIN * u]
     local = one.sigma[place.row, place.column]
-    sigma = np.sqrt(local**2 + (0.0 if gain is None else np.maximum(clean.noiseless, 0.0) / gain))
+    photons = np.maximum(clean.noiseless, 0.0) * (0.0 if gain is None else 1.0 / gain)
+    sigma = np.sqrt(local**2 + photons)
     rng = np.random.default_rng([13, place.row, place.column])
     scene = clean.noiseless + sigma * rng.standard_normal(sigma.shape)
     alone = deconvolve(scene, psf_of(one), upsample=u, noise=sigma, network=network).image.data
